@@ -1,0 +1,35 @@
+# make run: fresh machine -> environment, the whole pipeline on the sample marketplace (simulated), three searches, the report
+# make test: fresh machine -> environment, all tests
+PYTHON ?= python3
+VENV ?= .venv
+# Options for the installer, for example an index of CPU-only torch builds: make run PIP_FLAGS="--index-url URL"
+PIP_FLAGS ?=
+PY := $(VENV)/bin/python
+
+.PHONY: run test lint setup test-containers clean
+
+run: setup
+	$(PY) pipeline.py run
+	$(PY) pipeline.py demo
+
+test: setup lint
+	$(PY) -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+test-containers: setup
+	$(PY) -m pytest -m containers tests/containers
+
+setup: $(VENV)/.installed
+
+# torch comes first, so that a CPU build is taken where the installer's options offer one; the rest follows the pins.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet $(PIP_FLAGS) -c constraints.txt torch
+	$(PY) -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .towerline

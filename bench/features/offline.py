@@ -1,0 +1,164 @@
+"""The path from log to training table, beside Feast's join alone and the same as-of join in plain DuckDB.
+
+    python -m bench.features.offline --events 1000000 10000000
+
+The log is simulated (100,000 shoppers, a search per ten events, 30 days). Every part runs in a process of its own, so
+that its peak memory is its own; importing Feast is not counted. Prints one JSON object a part and checks the ratios of
+`expected.toml`; at least 1 and 10 million events are needed for all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.features.synthetic_log import write_log
+from components.features.buckets import literal
+from components.features.repository import PointInTimeJoin, import_feast
+from components.features.schema import FEATURES, SHOPPER, SNAPSHOT_TIME, SPLITS
+from components.features.settings import FeatureSettings
+from components.features.step import build
+
+EXPECTED = tomllib.loads((Path(__file__).parent / "expected.toml").read_text(encoding="utf-8"))
+
+
+def whole_path(folder: Path) -> int:
+    """Log to examples; returns the number of examples."""
+    figures = build(folder / "log", folder / "examples", folder / "sources")
+    return sum(figures[f"{name}_rows"] for name in SPLITS)
+
+
+def feast_join(folder: Path) -> int:
+    """Feast's join alone, all searches of the examples in one call, with DuckDB's own limit of 80 % of the memory."""
+    every = folder / "every.parquet"
+    pq.write_table(_moments(folder), every, compression="zstd")
+    searches = _searches(folder)
+    join = PointInTimeJoin(folder / "feast-alone", FeatureSettings(memory_limit_mb=_machine_mb()))
+    return join(every, searches[SHOPPER], searches[SNAPSHOT_TIME]).num_rows
+
+
+def duckdb_join(folder: Path) -> int:
+    """The same as-of join written directly in DuckDB."""
+    pattern = literal(str(folder / "sources" / "shopper_history" / "moments-*.parquet"))
+    searches = _searches(folder)
+    connection = duckdb.connect()
+    connection.register("searches", searches)
+    features = ", ".join(f"s.{name}" for name in FEATURES)
+    joined = connection.sql(
+        f"SELECT e.*, {features} FROM searches e ASOF LEFT JOIN read_parquet({pattern}) s "
+        f"ON e.{SHOPPER} = s.{SHOPPER} AND e.{SNAPSHOT_TIME} >= s.{SNAPSHOT_TIME}"
+    )
+    return joined.to_arrow_table().num_rows
+
+
+PARTS = {part.__name__: part for part in (whole_path, feast_join, feast_join, duckdb_join)}
+
+
+def storage(folder: Path) -> dict[str, float]:
+    """Bytes on disk of the feature tables and the examples over those of the log's events and searches."""
+    raw = _size(folder / "log" / "events") + _size(folder / "log" / "searches")
+    examples = sum((folder / "examples" / f"{name}.parquet").stat().st_size for name in SPLITS)
+    sources = _size(folder / "sources")
+    return {"raw_bytes": raw, "sources_over_raw": sources / raw, "examples_over_raw": examples / raw}
+
+
+def measure(events: int, days: int, folder: Path) -> dict[str, Any]:
+    """Runs every part on a log of this size; prints and returns their rows."""
+    write_log(folder / "log", events, days)
+    rows: dict[str, Any] = {}
+    for name in PARTS:
+        words = [sys.executable, "-m", "bench.features.offline", "--part", name, "--folder", str(folder)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            rows[name] = {"failed": status}
+            continue
+        row = json.loads(lines[-1])
+        row["peak_gigabytes"] = round(usage.ru_maxrss / 2**20, 2)
+        rows[name] = row
+        print(json.dumps({"events": events, "days": days, "part": name, "simulated": True, **row}), flush=True)
+    rows["storage"] = storage(folder)
+    print(json.dumps({"events": events, "part": "storage", **rows["storage"]}), flush=True)
+    return rows
+
+
+def check(results: dict[int, dict[str, Any]]) -> list[str]:
+    """One sentence per expectation that these results can judge."""
+    sentences = []
+
+    def judge(name: str, value: float, at: str) -> None:
+        verdict = "within" if value <= EXPECTED[name] else "ABOVE"
+        sentences.append(f"{name} {at}: {value:.2f}, {verdict} {EXPECTED[name]}")
+
+    for events, rows in results.items():
+        if "seconds" in rows["feast_join"]:
+            ratio = rows["whole_path"]["seconds"] / rows["feast_join"]["seconds"]
+            judge("whole_path_over_feast_join", ratio, f"at {events:,} events")
+        stored = rows["storage"]["sources_over_raw"] + rows["storage"]["examples_over_raw"]
+        judge("storage_over_raw_events", stored, f"at {events:,} events")
+    sizes = sorted(results)
+    if sizes[-1] >= 10_000_000:
+        judge("peak_gigabytes_at_10_million", results[sizes[-1]]["whole_path"]["peak_gigabytes"], "")
+    if len(sizes) > 1:
+        each = [results[size]["whole_path"]["seconds"] / size for size in (sizes[0], sizes[-1])]
+        judge("cost_growth_1_to_10_million", each[1] / each[0], f"from {sizes[0]:,} to {sizes[-1]:,}")
+    return sentences
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.part:
+        import_feast()
+        started = time.monotonic()
+        count = PARTS[arguments.part](arguments.folder)
+        seconds = time.monotonic() - started
+        print(json.dumps({"examples": count, "seconds": round(seconds, 2), "per_second": round(count / seconds)}))
+        return
+    results = {}
+    for events in arguments.events:
+        with tempfile.TemporaryDirectory() as folder:
+            results[events] = measure(events, arguments.days, Path(folder))
+    print("\n".join(check(results)))
+
+
+def _searches(folder: Path) -> pa.Table:
+    tables = [pq.read_table(folder / "examples" / f"{name}.parquet", columns=[SHOPPER, "timestamp"]) for name in SPLITS]
+    return pa.concat_tables(tables).rename_columns([SHOPPER, SNAPSHOT_TIME])
+
+
+def _moments(folder: Path) -> pa.Table:
+    paths = sorted((folder / "sources" / "shopper_history").glob("moments-*.parquet"))
+    return pa.concat_tables([pq.read_table(path) for path in paths])
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+
+
+def _machine_mb() -> int:
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8 / 2**20)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()

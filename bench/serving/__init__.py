@@ -1,0 +1,1 @@
+"""Load, parts, peers and rollouts of the endpoint."""

@@ -1,0 +1,144 @@
+"""How fast and how lean the data gate is, on simulated logs.
+
+    python -m bench.validation speed  --events 1000000 10000000   # rows a second beside a bare Parquet scan
+    python -m bench.validation memory --days 5 10 20 40           # peak memory against the number of equal days
+    python -m bench.validation night  --days 30                   # a new night against a whole-window pass
+
+Each measurement runs in a process of its own, warmed up on a tiny log, so that peak memory is its own. The expectation
+suites are left out unless `--suites` (they see a bounded sample and take a constant time, most of it their import).
+Prints one JSON object a row; on a machine that others use too, read the processor's seconds. Expected: memory within
+10 % over the days; a new night under 1.3 days' worth of the whole pass from 700,000 events a day on (beside the new
+day it merges the summaries of the trailing days, which costs the same for every size of day).
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from bench.validation.shop_log import describe, write_day, write_log
+from components.common.files import read_json
+from components.validation.step import run
+
+OUTPUTS = ("checked", "quarantine", "statistics", "verdict.json", "report.html")
+
+
+def measure_scan(log: Path) -> dict[str, Any]:
+    """Reads every column of every file and does nothing with it."""
+    start, worked, rows = time.perf_counter(), time.process_time(), 0
+    for path in sorted(log.rglob("*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=131_072):
+            rows += batch.num_rows
+    return _row(rows, time.perf_counter() - start, time.process_time() - worked)
+
+
+def measure_validation(log: Path, out: Path, previous: str, suites: bool) -> dict[str, Any]:
+    """Runs the step on a log."""
+    options = json.dumps({"expectations": str(suites).lower()})
+    start, worked = time.perf_counter(), time.process_time()
+    run(log, *(out / name for name in OUTPUTS), options, previous)
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - worked
+    verdict = read_json(out / "verdict.json")
+    assert verdict["open"], verdict["reason"]
+    rows = sum(item["in"] for item in verdict["rows"].values())
+    return {**_row(rows, seconds, cpu_seconds), "reused_partitions": verdict["reused_partitions"]}
+
+
+def _row(rows: int, seconds: float, cpu_seconds: float) -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rate = round(rows / seconds)
+    times = {"seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)}
+    return {"rows": rows, **times, "rows_per_second": rate, "peak_mb": round(peak)}
+
+
+def apart(what: str, *arguments: str) -> dict[str, Any]:
+    """One measurement in a fresh process."""
+    command = [sys.executable, "-m", "bench.validation", "one", what, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _warm_up() -> None:
+    """Validates a tiny log, so that what a process does once (importing pandas, say) is not measured."""
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        write_log(Path(name) / "log", 1_200, 2)
+        measure_validation(Path(name) / "log", Path(name), "", False)
+
+
+def show(**values: Any) -> None:
+    print(json.dumps({**values, "simulated": True}), flush=True)
+
+
+def speed(folder: Path, sizes: list[int], days: int, suites: str) -> None:
+    for events in sizes:
+        log = folder / f"log-{events}"
+        write_log(log, events, days)
+        scan = apart("scan", str(log))
+        checked = apart("validation", str(log), str(folder / f"run-{events}"), "", suites)
+        share = round(scan["seconds"] / checked["seconds"], 3)
+        show(measure="speed", events=events, days=days, scan=scan, validation=checked, share_of_scan_speed=share)
+        shutil.rmtree(log)
+
+
+def memory(folder: Path, day_counts: list[int], per_day: int, suites: str) -> None:
+    for days in day_counts:
+        log = folder / f"log-{days}"
+        write_log(log, per_day * days, days)
+        show(measure="memory", days=days, **apart("validation", str(log), str(folder / f"run-{days}"), "", suites))
+        shutil.rmtree(log)
+
+
+def night(folder: Path, days: int, per_day: int, suites: str) -> None:
+    log = folder / "log"
+    write_log(log, per_day * days, days)
+    whole = apart("validation", str(log), str(folder / "whole"), "", suites)
+    counts = read_json(log / "log.json")["counts"]
+    rows = write_day(log, days, per_day, np.random.default_rng(8))
+    describe(log, {**counts, "searches": counts["searches"] + rows[0], "events": counts["events"] + rows[1]})
+    statistics = str(folder / "whole" / "statistics")
+    new = apart("validation", str(log), str(folder / "night"), statistics, suites)
+    clocks = ("seconds", "cpu_seconds")
+    worth = {f"days_worth_by_{clock}": round(new[clock] / (whole[clock] / days), 2) for clock in clocks}
+    show(measure="night", days=days, whole_window=whole, new_night=new, **worth)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measure", choices=("speed", "memory", "night", "one"))
+    parser.add_argument("rest", nargs="*")
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--days", type=int, nargs="+", default=[])
+    parser.add_argument("--per-day", type=int, default=100_000, help="events a day for memory and night")
+    parser.add_argument("--suites", action="store_true", help="with the expectation suites")
+    chosen = parser.parse_args()
+    if chosen.measure == "one":
+        what, log, *rest = chosen.rest
+        _warm_up()
+        result = measure_scan(Path(log)) if what == "scan" else None
+        print(json.dumps(result or measure_validation(Path(log), Path(rest[0]), rest[1], rest[2] == "suites")))
+        return
+    suites = "suites" if chosen.suites else "bare"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if chosen.measure == "speed":
+            speed(folder, chosen.events, (chosen.days or [10])[0], suites)
+        elif chosen.measure == "memory":
+            memory(folder, chosen.days or [5, 10, 20], chosen.per_day, suites)
+        else:
+            night(folder, (chosen.days or [30])[0], chosen.per_day, suites)
+
+
+if __name__ == "__main__":
+    main()

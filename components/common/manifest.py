@@ -1,0 +1,139 @@
+"""The release manifest: the format that ties towers, index and features together, read by every server.
+
+A release is a directory `<workdir>/releases/<id>/`; `release.json` is written last, so a directory without it is the
+leftover of a killed run and never a release. Files are immutable once the manifest is there.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.common.errors import BadInput, NotFound
+from components.common.files import read_json, sha256_file, write_json, write_text
+
+FORMAT = 1
+_ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What one successful run produced. `files` maps a path inside the release to the SHA-256 of its content."""
+
+    release_id: str
+    model: str
+    simulated: bool
+    collection: str
+    milvus: dict[str, Any]
+    feature_service: str
+    log: dict[str, Any]
+    code: str
+    settings: dict[str, Any]
+    evaluation: dict[str, Any]
+    boosting: dict[str, Any]
+    files: dict[str, str]
+    created_at: str
+    parent: str | None = None
+    directory: Path = field(default=Path(), compare=False)
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the release's directory."""
+        return self.directory.joinpath(*parts)
+
+    @property
+    def towers_fingerprint(self) -> str:
+        """SHA-256 that names this release's towers: every blessing names it too."""
+        return self.files["towers/towers.safetensors"]
+
+
+def new_release_id(moment: datetime | None = None, suffix: str = "") -> str:
+    """A sortable id such as `20260102-030405-1a2b3c`; `suffix` (hex) tells apart releases of one second."""
+    stamp = (moment or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{suffix}" if suffix else stamp
+
+
+def releases_directory(workdir: Path) -> Path:
+    """Where the releases of a work directory live."""
+    return Path(workdir) / "releases"
+
+
+def release_directory(workdir: Path, release_id: str) -> Path:
+    """The directory of a release. Raises BadInput when the id could leave the releases directory."""
+    if not _ID.match(release_id):
+        raise BadInput(f"{release_id!r} is not a release id; `python pipeline.py releases` lists them.")
+    return releases_directory(workdir) / release_id
+
+
+def write_release(release: Release) -> None:
+    """Writes `release.json` into the release's directory, as the last file of a release."""
+    body = dataclasses.asdict(release)
+    body.pop("directory")
+    write_json(release.directory / "release.json", {"format": FORMAT, **body})
+
+
+def read_release(workdir: Path, release_id: str) -> Release:
+    """The manifest of a release. Raises NotFound for an unknown id, BadInput for a manifest that cannot be read."""
+    return read_release_directory(release_directory(workdir, release_id))
+
+
+def read_release_directory(directory: Path) -> Release:
+    """The manifest inside a release's directory. Raises NotFound or BadInput."""
+    directory = Path(directory)
+    if not (directory / "release.json").exists():
+        raise NotFound(f"there is no release {directory.name!r}; `python pipeline.py releases` lists them.")
+    body = read_json(directory / "release.json")
+    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        raise BadInput(f"{directory / 'release.json'} is not a release manifest of format {FORMAT}.")
+    try:
+        return Release(**body, directory=directory)
+    except TypeError as error:
+        raise BadInput(f"{directory / 'release.json'} is not a release manifest: {error}.") from error
+
+
+def fingerprint_files(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a release by its relative path, the manifest and the Milvus data aside.
+
+    A Milvus Lite database rewrites its own files when it is opened; what it holds is verified by reading it back.
+    """
+    directory = Path(directory)
+    names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    return {
+        name: sha256_file(directory / name)
+        for name in names
+        if name != "release.json" and not name.startswith("milvus/") and not Path(name).name.startswith(".")
+    }
+
+
+def verify_files(release: Release) -> None:
+    """Raises BadInput naming the first file of a release that is missing or changed since the manifest was written."""
+    for name, expected in release.files.items():
+        path = release.directory / name
+        if not path.exists():
+            raise BadInput(f"release {release.release_id} misses its file {name}; roll back or rebuild it.")
+        if sha256_file(path) != expected:
+            raise BadInput(
+                f"release {release.release_id}: {name} was changed after it was made; roll back or rebuild it."
+            )
+
+
+def list_release_ids(workdir: Path) -> list[str]:
+    """Ids of all complete releases, oldest first."""
+    folder = releases_directory(workdir)
+    return sorted(path.parent.name for path in folder.glob("*/release.json") if not path.parent.name.startswith("."))
+
+
+def current_release_id(workdir: Path) -> str | None:
+    """The id of the served release, or None before the first promotion."""
+    try:
+        text = (Path(workdir) / "current").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    return text or None
+
+
+def set_current(workdir: Path, release_id: str) -> None:
+    """Points `current` at a release, atomically. Raises NotFound if that release is not complete."""
+    read_release(workdir, release_id)
+    write_text(Path(workdir) / "current", release_id + "\n")

@@ -1,0 +1,113 @@
+"""What each task of a run did: its state, its seconds, its notes and figures, one small file per task.
+
+The run's folder is named by the environment (TOWERLINE_RUN_DIR, or TOWERLINE_WORKDIR with TOWERLINE_RUN_ID on a
+cluster), outside the task's arguments, so that the same task of two runs has the same cache key. `run.json` and the
+report are made from these files.
+"""
+
+import contextlib
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.common.errors import GateClosed, TowerlineError
+from components.common.files import read_json, write_json
+
+
+@dataclass
+class TaskRecord:
+    """State of one task; `note` and `figure` add to it while it works."""
+
+    name: str
+    notes: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, sentence: str) -> None:
+        """Adds a plain sentence that a person should read in the report (what was left out, what was assumed)."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            print(f"{self.name}: {sentence}", flush=True)
+
+    def figure(self, name: str, value: Any) -> None:
+        """Adds a JSON value worth showing: a count, a rate, a small table."""
+        self.figures[name] = value
+
+
+def run_directory() -> Path | None:
+    """The folder of the current run, or None outside a run."""
+    value = os.environ.get("TOWERLINE_RUN_DIR")
+    if value:
+        return Path(value)
+    workdir, run_id = os.environ.get("TOWERLINE_WORKDIR"), os.environ.get("TOWERLINE_RUN_ID")
+    return Path(workdir) / "runs" / run_id if workdir and run_id else None
+
+
+@contextlib.contextmanager
+def task_record(name: str) -> Iterator[TaskRecord]:
+    """Records a task: running, then done, closed (a gate refused) or failed with its sentence. Errors pass through."""
+    record = TaskRecord(name)
+    started, clock = datetime.now(UTC), time.monotonic()
+
+    def save(state: str, reason: str = "") -> None:
+        folder = run_directory()
+        if folder is None:
+            return
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        write_json(
+            folder / "tasks" / f"{name}.json",
+            {
+                "task": name,
+                "state": state,
+                "started": started.isoformat(),
+                "seconds": round(time.monotonic() - clock, 3),
+                "peak_bytes": peak,
+                "reason": reason,
+                "notes": record.notes,
+                "figures": record.figures,
+                "pid": os.getpid(),
+            },
+        )
+
+    _end_with_owner()
+    save("running")
+    try:
+        yield record
+    except GateClosed as error:
+        save("closed", str(error))
+        raise
+    except BaseException as error:
+        sentence = str(error) if isinstance(error, TowerlineError) else f"{type(error).__name__}: {error}"
+        save("failed", sentence)
+        raise
+    save("done")
+
+
+def read_task_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """All task records of a run's folder by task name; empty when none were written."""
+    return {path.stem: read_json(path) for path in sorted((Path(folder) / "tasks").glob("*.json"))}
+
+
+def _end_with_owner() -> None:
+    """Ends this process when the run that started it is killed, so that no orphan goes on writing.
+
+    Local tasks are grandchildren of the run (a shell stands between), so the kernel's parent-death signal does not
+    reach them; the run names itself in TOWERLINE_OWNER_PID and each task watches it.
+    """
+    owner = os.environ.get("TOWERLINE_OWNER_PID")
+    if owner and int(owner) != os.getpid() and not any(t.name == "owner-watch" for t in threading.enumerate()):
+        threading.Thread(target=_watch, args=(int(owner),), name="owner-watch", daemon=True).start()
+
+
+def _watch(owner: int) -> None:
+    while True:
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            os._exit(70)
+        threading.Event().wait(0.2)

@@ -1,0 +1,86 @@
+"""Rows brought to the contract's types, or one sentence that names table, column, row and value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from components.common.errors import BadInput
+from components.logs.contract import TABLES, TIMESTAMP
+
+
+def fit(table: str, rows: pa.Table, where: str = "", first_row: int = 0) -> pa.Table:
+    """The rows in contract order and types; optional columns that are absent stay absent.
+
+    Types that hold the same values are converted: other integer or float widths, large or dictionary strings, integer
+    ids, other timestamp units; a timestamp without a zone is taken as UTC.
+
+    Args:
+        where: what the error names beside the table: the file, say.
+        first_row: number of the first row within it.
+
+    Raises:
+        BadInput: an unknown column, or a value its column can't hold.
+    """
+    schema = TABLES[table]
+    place = f" in {where}" if where else ""
+    unknown = sorted(set(rows.column_names) - set(schema.names))
+    if unknown:
+        raise BadInput(f"Table {table}{place}: the contract has no column {', '.join(unknown)}; leave it out.")
+    fields = [field for field in schema if field.name in rows.column_names]
+    columns = [_fitted(rows[field.name], field, table, place, first_row) for field in fields]
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def _fitted(column: pa.ChunkedArray, field: pa.Field, table: str, place: str, first_row: int) -> pa.ChunkedArray:
+    if column.type != field.type:
+        fitted = _cast(column, field.type)
+        if fitted is None:
+            row, value = _first_misfit(column, field.type)
+            raise BadInput(
+                f"Table {table}{place}: column {field.name}, row {first_row + row}: the value {value!r} "
+                f"is not of the type {field.type}; write the column in that type."
+            )
+        column = fitted
+    if not field.nullable and column.null_count:
+        row = next(number for number, value in enumerate(column) if not value.is_valid)
+        raise BadInput(
+            f"Table {table}{place}: column {field.name}, row {first_row + row}: the value is null; every row needs one."
+        )
+    return column
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    if not _comparable(column.type, kind):
+        return None
+    try:
+        # Nanoseconds lose digits that the contract has no room for; everything else must convert without loss.
+        return column.cast(kind, safe=kind != TIMESTAMP)
+    except pa.ArrowException:
+        return None
+
+
+def _comparable(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a conversion keeps the meaning: numbers are no times, texts are no numbers, truth values are no ids."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if pa.types.is_null(given):
+        return True
+    text = pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_string_view(given)
+    number = pa.types.is_integer(given) or pa.types.is_floating(given) or pa.types.is_decimal(given)
+    if pa.types.is_string(wanted):
+        return text or pa.types.is_integer(given)
+    if pa.types.is_timestamp(wanted):
+        return pa.types.is_timestamp(given)
+    if pa.types.is_integer(wanted) or pa.types.is_floating(wanted):
+        return number
+    return True
+
+
+def _first_misfit(column: pa.ChunkedArray, kind: pa.DataType) -> tuple[int, Any]:
+    """Row and value of the first element that can't be converted."""
+    for number, value in enumerate(column):
+        if value.is_valid and _cast(pa.chunked_array([pa.array([value.as_py()], column.type)]), kind) is None:
+            return number, value.as_py()
+    return 0, None

@@ -1,0 +1,114 @@
+"""A log that follows the contract already: products/, searches/ and events/ as Parquet, taken in as they are."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.common.errors import BadInput, NotFound
+from components.common.files import read_json
+from components.common.progress import track
+from components.common.records import TaskRecord
+from components.logs.contract import PARTITIONED, REQUIRED, TABLES, missing_column, open_parquet
+from components.logs.fitting import fit
+from components.logs.settings import LogSettings
+from components.logs.writer import LogWriter
+
+_CARRIED = ("simulated", "grades")
+
+
+def files(data: Path) -> list[Path]:
+    """The log's Parquet files. Raises NotFound for a missing folder or table."""
+    if not data.is_dir():
+        raise NotFound(
+            f"{data} is not a folder; a log in the contract is a folder with products/, searches/ and events/."
+        )
+    found: list[Path] = []
+    for table in ("products", *PARTITIONED):
+        parts = sorted((data / table).rglob("*.parquet"))
+        if not parts:
+            raise NotFound(
+                f"table {table} is missing: {data / table} holds no Parquet file; write it there and run again."
+            )
+        found += parts
+    return found + [path for path in (data / "judgements.parquet", data / "log.json") if path.is_file()]
+
+
+def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings) -> None:
+    """Takes a log over file by file, linked or copied as it is: judging rows is the validation's work.
+
+    A file outside a `dt=` partition is read and written by day. A `log.json` beside the tables hands on whether the log
+    is simulated, what its grades mean and its notes.
+
+    Raises:
+        BadInput: no file of some table can be read by the contract; names table, column, row and value.
+    """
+    paths = [path for path in files(data) if path.suffix == ".parquet"]
+    for table in TABLES:
+        _check([path for path in paths if _table(data, path) == table], table)
+    for path in track(paths, label="log", unit="files"):
+        table = _table(data, path)
+        partition = path.parent.name if table in PARTITIONED else ""
+        if table in PARTITIONED and not partition.startswith("dt="):
+            _by_day(path, table, writer)
+        else:
+            writer.adopt(table, path, partition.removeprefix("dt="))
+    if (data / "log.json").is_file():
+        described = read_json(data / "log.json")
+        writer.description |= {name: described[name] for name in _CARRIED if name in described}
+        for sentence in described.get("notes", []):
+            writer.note(sentence)
+    if writer.constant_time():
+        writer.description["split"] = "query"
+        record.note("All timestamps are the same: the log is split by query instead of by time.")
+
+
+def _table(data: Path, path: Path) -> str:
+    return path.stem if path.parent == data else path.relative_to(data).parts[0]
+
+
+def _check(paths: list[Path], table: str) -> None:
+    """Raises the first file's fault when every file of a table has one; a few bad files are left to the validation."""
+    fault: BadInput | None = None
+    for path in paths:
+        try:
+            _read_start(path, table)
+            return
+        except BadInput as error:
+            fault = fault or error
+    if fault is not None:
+        raise fault
+
+
+def _read_start(path: Path, table: str) -> None:
+    """Raises BadInput when a file lacks a required column, or the first rows of one do not fit the contract."""
+    schema = TABLES[table]
+    with open_parquet(path, table) as file:
+        given = file.schema_arrow
+        for name in REQUIRED[table]:
+            if name not in given.names:
+                raise BadInput(missing_column(table, name, path, given.names))
+        common = [name for name in schema.names if name in given.names]
+        foreign = [name for name in common if given.field(name).type != schema.field(name).type]
+        for batch in itertools.islice(file.iter_batches(columns=foreign), 1 if foreign else 0):
+            for name in foreign:
+                rows = pa.table({name: batch.column(name)})
+                fit(table, rows.filter(pc.is_valid(rows[name])), str(path))
+
+
+def _by_day(path: Path, table: str, writer: LogWriter) -> None:
+    with open_parquet(path, table) as file:
+        for name in REQUIRED[table]:
+            if name not in file.schema_arrow.names:
+                raise BadInput(missing_column(table, name, path, file.schema_arrow.names))
+        names = [name for name in TABLES[table].names if name in file.schema_arrow.names]
+        done = 0
+        for batch in file.iter_batches(columns=names):
+            rows = fit(table, pa.Table.from_batches([batch]), str(path), done)
+            done += len(rows)
+            days = pc.strftime(rows["timestamp"], format="%Y-%m-%d")
+            for day in pc.unique(days).to_pylist():
+                writer.write(table, rows.filter(pc.equal(days, day)), day)

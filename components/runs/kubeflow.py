@@ -1,0 +1,188 @@
+"""The pipeline on a cluster: compile it, start one run, keep one schedule, through the official Kubeflow client."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.common.errors import NotFound, Unavailable
+from components.image import IMAGE
+
+Dag = Callable[..., Any]
+PIPELINE_NAME = "towerline"
+
+
+def compile_pipeline(dag: Dag, path: Path, image: str | None = None) -> None:
+    """Writes the pipeline as Kubeflow's intermediate representation (YAML); every task runs in `image`."""
+    from kfp import compiler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(dag, str(path))
+    if image and image != IMAGE:
+        path.write_text(
+            path.read_text(encoding="utf-8").replace(f"image: {IMAGE}", f"image: {image}"), encoding="utf-8"
+        )
+
+
+class Cluster:
+    """One Kubeflow Pipelines API. Every method raises Unavailable with one sentence when it does not answer.
+
+    The token comes from TOWERLINE_KFP_TOKEN or, inside a cluster, from the service account; the namespace from the
+    argument, TOWERLINE_KFP_NAMESPACE or the service account.
+    """
+
+    def __init__(self, client: Any, host: str) -> None:
+        self._client, self._host = client, host
+
+    @classmethod
+    def connect(cls, host: str | None, namespace: str | None = None) -> "Cluster":
+        """A connection to the API at `host`. Raises Unavailable when nothing answers there."""
+        if not host:
+            raise NotFound("which Kubeflow? Give its API with --host, for example --host http://localhost:8888.")
+        import kfp
+
+        with _one_sentence(host):
+            client = kfp.Client(
+                host=host,
+                namespace=namespace or os.environ.get("TOWERLINE_KFP_NAMESPACE") or "kubeflow",
+                existing_token=os.environ.get("TOWERLINE_KFP_TOKEN"),
+            )
+            client.get_kfp_healthz()
+        return cls(client, host)
+
+    def submit(self, dag: Dag, arguments: Mapping[str, str], experiment: str, image: str | None) -> dict[str, str]:
+        """Starts one run of the pipeline's current version and returns its name and id."""
+        with _one_sentence(self._host):
+            pipeline_id, version_id = self._upload(dag, image)
+            experiment_id = self._client.create_experiment(experiment).experiment_id
+            run = self._client.run_pipeline(
+                experiment_id,
+                f"{PIPELINE_NAME}-{arguments['source']}-{arguments['model']}",
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+                params=cluster_arguments(arguments),
+            )
+        return {"run_id": run.run_id, "name": run.display_name, "pipeline_version": version_id}
+
+    def set_schedule(
+        self, dag: Dag, name: str, cron: str, arguments: Mapping[str, str], experiment: str, image: str | None
+    ) -> dict[str, Any]:
+        """Creates the recurring run `name`, or replaces it when it differs; the same call twice leaves one schedule.
+
+        One run at a time and no catching up of missed nights: after an outage one run is started, not many.
+        Kubeflow cannot change a recurring run, so a change is a new one, created before the old ones are deleted.
+        """
+        with _one_sentence(self._host):
+            pipeline_id, version_id = self._upload(dag, image)
+            experiment_id = self._client.create_experiment(experiment).experiment_id
+            existing = self._schedules(name)
+            wanted = (cron, version_id, cluster_arguments(arguments))
+            same = [job for job in existing if _described(job) == wanted]
+            if same:
+                kept, action = same[0], "unchanged"
+            else:
+                kept = self._client.create_recurring_run(
+                    experiment_id,
+                    name,
+                    cron_expression=cron,
+                    max_concurrency=1,
+                    no_catchup=True,
+                    params=wanted[2],
+                    pipeline_id=pipeline_id,
+                    version_id=version_id,
+                )
+                action = "updated" if existing else "created"
+            for job in existing:
+                if job.recurring_run_id != kept.recurring_run_id:
+                    self._client.delete_recurring_run(job.recurring_run_id)
+        return {"schedule": name, "action": action, "cron": cron, "id": kept.recurring_run_id}
+
+    def list_schedule(self, name: str) -> dict[str, Any]:
+        """Every recurring run of the API, by name, with its cron and whether it is enabled."""
+        with _one_sentence(self._host):
+            return {
+                job.display_name: f"{job.trigger.cron_schedule.cron} ({'enabled' if _enabled(job) else 'paused'})"
+                for job in self._schedules()
+            }
+
+    def pause_schedule(self, name: str) -> dict[str, Any]:
+        """Pauses the recurring run. Raises NotFound."""
+        return self._each(name, "disable_recurring_run", "paused")
+
+    def resume_schedule(self, name: str) -> dict[str, Any]:
+        """Resumes the recurring run. Raises NotFound."""
+        return self._each(name, "enable_recurring_run", "resumed")
+
+    def delete_schedule(self, name: str) -> dict[str, Any]:
+        """Deletes the recurring run. Raises NotFound."""
+        return self._each(name, "delete_recurring_run", "deleted")
+
+    def _each(self, name: str, method: str, action: str) -> dict[str, Any]:
+        with _one_sentence(self._host):
+            jobs = self._schedules(name)
+            if not jobs:
+                raise NotFound(f"there is no schedule {name!r} on {self._host}; `schedule list` shows what there is.")
+            for job in jobs:
+                getattr(self._client, method)(job.recurring_run_id)
+        return {"schedule": name, "action": action}
+
+    def _schedules(self, name: str | None = None) -> list[Any]:
+        jobs: list[Any] = []
+        token = ""
+        while True:
+            page = self._client.list_recurring_runs(page_token=token, page_size=100)
+            jobs += page.recurring_runs or []
+            token = page.next_page_token or ""
+            if not token:
+                return [job for job in jobs if name is None or job.display_name == name]
+
+    def _upload(self, dag: Dag, image: str | None) -> tuple[str, str]:
+        """Uploads the compiled pipeline as a version named by its content; an uploaded version is reused."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "pipeline.yaml"
+            compile_pipeline(dag, path, image)
+            version = f"{PIPELINE_NAME}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+            pipeline_id = self._client.get_pipeline_id(PIPELINE_NAME)
+            if pipeline_id is None:
+                pipeline_id = self._client.upload_pipeline(str(path), PIPELINE_NAME).pipeline_id
+            known = self._client.list_pipeline_versions(pipeline_id, page_size=100).pipeline_versions or []
+            for item in known:
+                if item.display_name == version:
+                    return pipeline_id, item.pipeline_version_id
+            uploaded = self._client.upload_pipeline_version(str(path), version, pipeline_id=pipeline_id)
+            return pipeline_id, uploaded.pipeline_version_id
+
+
+def cluster_arguments(arguments: Mapping[str, str]) -> dict[str, str]:
+    """The arguments that are sent: what is empty or default keeps the pipeline's own default."""
+    return {name: value for name, value in arguments.items() if value not in ("", "{}")}
+
+
+def _described(job: Any) -> tuple[str, str, dict[str, str]]:
+    return (
+        job.trigger.cron_schedule.cron,
+        job.pipeline_version_reference.pipeline_version_id,
+        dict(job.runtime_config.parameters or {}),
+    )
+
+
+def _enabled(job: Any) -> bool:
+    return str(job.status or job.mode).upper() in ("ENABLE", "ENABLED")
+
+
+@contextlib.contextmanager
+def _one_sentence(host: str) -> Iterator[None]:
+    """Turns the client's many network and API errors into one Unavailable sentence."""
+    from kfp_server_api.exceptions import ApiException, OpenApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        answer = f"{error.status} {error.reason}"
+        raise Unavailable(f"Kubeflow at {host} answered {answer}; check token, namespace and names.") from None
+    except (OpenApiException, HTTPError, OSError, TimeoutError):
+        raise Unavailable(f"Kubeflow at {host} does not answer; check the address and the network.") from None

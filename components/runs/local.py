@@ -1,0 +1,120 @@
+"""Runs the pipeline on this machine through kfp's local runner: a process a task, in this command's environment."""
+
+import contextlib
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from components.common.lock import workdir_lock
+from components.common.manifest import current_release_id
+from components.runs.console import RunConsole
+from components.runs.outputs import forget_changed_outputs, remove_old_outputs
+from components.runs.report import write_report
+from components.runs.state import RunRequest, finish_run, settle_killed_runs, start_run
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, arguments: dict[str, str]) -> dict[str, Any]:
+    """Runs `dag` with `arguments` in the work directory and returns the settled `run.json`.
+
+    Holds the work directory's lock for the whole run (WorkdirBusy otherwise), first puts in order what a killed run
+    left behind, and never raises for a task's failure: the returned state and reason say what happened. The runner's
+    own log goes to `runs/<run id>/log.txt`.
+    """
+    from components.releases.operations import collect_garbage
+
+    workdir = workdir.absolute()
+    folder = workdir / "runs" / request.run_id
+    outputs = workdir / "outputs"
+    with workdir_lock(workdir, f"run {request.run_id}"):
+        settle_killed_runs(workdir)
+        collect_garbage(workdir)
+        forget_changed_outputs(outputs)
+        start_run(folder, request, current_release_id(workdir))
+        console = RunConsole(folder)
+        environment = {
+            "TOWERLINE_RUN_DIR": str(folder),
+            "TOWERLINE_PROGRESS": console.progress_target(),
+            "TOWERLINE_OWNER_PID": str(os.getpid()),
+            "GX_ANALYTICS_ENABLED": "false",
+            "PYTHONUNBUFFERED": "1",
+        }
+        failure = ""
+        with _environment(environment), console, _captured(folder / "log.txt"):
+            try:
+                _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
+            except RuntimeError as error:
+                failure = _ANSI.sub("", str(error))
+        run = finish_run(folder, current_release_id(workdir), failure)
+        write_report(workdir, request.run_id)
+        remove_old_outputs(outputs)
+    return run
+
+
+def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) -> None:
+    from kfp import local
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(outputs),
+        raise_on_error=True,
+        enable_caching=True,
+    )
+    with warnings.catch_warnings():
+        # Resources, volumes and secrets are for the cluster; the local runner says of each that it ignores it.
+        warnings.filterwarnings("ignore", message=".*(have no effect in the current local runner|ignored).*")
+        dag(**arguments)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _captured(path: Path) -> Iterator[None]:
+    with open(path, "w", encoding="utf-8", buffering=1) as file, contextlib.redirect_stdout(file):
+        yield
+
+
+def log_tail(folder: Path, lines: int = 12) -> str:
+    """The last lines of a run's log, to show under a failure that recorded no reason."""
+    path = folder / "log.txt"
+    if not path.exists():
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(line for line in text[-lines:] if line.strip())
+
+
+def print_run(run: dict[str, Any], as_json: bool) -> None:
+    """Prints the settled run: the table of stages and one sentence, or the whole `run.json` with `as_json`."""
+    from rich.console import Console
+
+    from components.runs.console import stage_table
+
+    if as_json:
+        write_json_to(sys.stdout, run)
+        return
+    console = Console(highlight=False)
+    console.print(stage_table(run))
+    console.print(f"[bold]{run['state']}[/]: {run['reason']}", soft_wrap=True)
+
+
+def write_json_to(stream: Any, value: Any) -> None:
+    """Prints a value as JSON with a final newline."""
+    stream.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

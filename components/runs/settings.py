@@ -1,0 +1,61 @@
+"""All settings of all rooms by their command-line names, checked before any work is done."""
+
+import importlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+
+from components.common.errors import BadSetting
+from components.common.settings import describe, from_overrides
+
+ROOMS = {
+    "logs": ("components.logs.settings", "LogSettings", "log_settings"),
+    "validation": ("components.validation.settings", "ValidationSettings", "validation_settings"),
+    "features": ("components.features.settings", "FeatureSettings", "feature_settings"),
+    "towers": ("components.towers.settings", "TowerSettings", "tower_settings"),
+    "evaluation": ("components.evaluation.settings", "EvaluationSettings", "evaluation_settings"),
+    "index": ("components.index.settings", "IndexSettings", "index_settings"),
+    "serving": ("components.serving.settings", "ServingSettings", "serving_settings"),
+}
+
+
+def settings_class(room: str, model: str = "mgdspr") -> type:
+    """A room's settings dataclass; for the towers, the model's own. Raises BadSetting for an unknown room."""
+    if room not in ROOMS:
+        raise BadSetting(f"unknown room {room!r} in a setting; known: {', '.join(ROOMS)}.")
+    if room == "towers":
+        from components.towers.models import model_class
+
+        return model_class(model).Settings
+    module, name, _ = ROOMS[room]
+    return getattr(importlib.import_module(module), name)
+
+
+def parse_assignments(assignments: list[str], model: str = "mgdspr") -> dict[str, str]:
+    """`["towers.epochs=3"]` as `{"towers.epochs": "3"}`; every name, type and range is checked. Raises BadSetting."""
+    values: dict[str, str] = {}
+    by_room: dict[str, dict[str, str]] = defaultdict(dict)
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        room, dot, key = name.partition(".")
+        if not equals or not dot or not key:
+            raise BadSetting(f"--set {text!r} must look like room.setting=value, for example towers.epochs=3.")
+        values[name.strip()] = value
+        by_room[room.strip()][key.strip()] = value
+    for room, overrides in by_room.items():
+        from_overrides(settings_class(room, model), overrides)
+    return values
+
+
+def pipeline_arguments(values: Mapping[str, str]) -> dict[str, str]:
+    """The pipeline parameters (one JSON object a room) of checked settings."""
+    by_room: dict[str, dict[str, str]] = {room: {} for room in ROOMS}
+    for name, value in values.items():
+        room, _, key = name.partition(".")
+        by_room[room][key] = value
+    return {ROOMS[room][2]: json.dumps(by_room[room], sort_keys=True) for room in ROOMS}
+
+
+def describe_all() -> dict[str, list[tuple[str, str, str, str]]]:
+    """Rows (name, type, default, reason) of every room's settings, for the reference page."""
+    return {room: describe(settings_class(room)) for room in ROOMS}

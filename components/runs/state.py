@@ -1,0 +1,128 @@
+"""`run.json`: what a run did, task by task, and why it stopped. Built from the task records, never from log lines."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.common.files import read_json, write_json
+from components.common.records import read_task_records
+
+TASKS = (
+    "inspect_inputs",
+    "load_log",
+    "validate_logs",
+    "data_gate",
+    "build_features",
+    "materialise_features",
+    "train_towers",
+    "evaluate_towers",
+    "quality_gate",
+    "upsert_embeddings",
+    "smoke_test",
+    "infrastructure_gate",
+    "promote_release",
+)
+"""The tasks in the order the DAG runs them; a task of the DAG that is not here would be missing in `run.json`."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for when a run was started."""
+
+    run_id: str
+    source: str
+    data: str
+    model: str
+    settings: Mapping[str, str]
+
+
+def new_run_id(moment: datetime | None = None) -> str:
+    """A sortable run id, `run-YYYYMMDD-HHMMSS-<pid>`: two runs of one second are told apart by their process."""
+    return f"run-{(moment or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}-{os.getpid():x}"
+
+
+def start_run(folder: Path, request: RunRequest, parent: str | None) -> None:
+    """Writes the first `run.json` of a run, state `running`, so that a killed run is seen as one."""
+    write_json(
+        folder / "run.json",
+        {
+            "run": request.run_id,
+            "state": "running",
+            "reason": "",
+            "gate": None,
+            "source": request.source,
+            "data": request.data,
+            "model": request.model,
+            "settings": dict(request.settings),
+            "release": None,
+            "served_before": parent,
+            "started": datetime.now(UTC).isoformat(),
+            "seconds": 0.0,
+            "pid": os.getpid(),
+            "tasks": [],
+        },
+    )
+
+
+def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[str, Any]:
+    """Settles `run.json` from the task records and returns it. Idempotent: exit handler and command both call it.
+
+    `failure` is the orchestrator's own error; it decides only when no task recorded a reason.
+    """
+    run = read_json(folder / "run.json")
+    tasks = task_table(read_task_records(folder), failed=bool(failure))
+    stopped = next((task for task in tasks if task["state"] in ("closed", "failed", "killed")), None)
+    finished = tasks[-1]["state"] == "done"
+    run["tasks"] = tasks
+    run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
+    run["release"] = tasks[-1]["figures"].get("release") if finished else None
+    run["served_now"] = served_now
+    run["simulated"] = any(task["figures"].get("simulated") for task in tasks)
+    if stopped is not None:
+        run["state"] = "stopped" if stopped["state"] == "closed" else "failed"
+        run["gate"] = stopped["task"] if stopped["state"] == "closed" else None
+        run["reason"] = stopped["reason"] or f"{stopped['task']} ended without a word; its log has more."
+    elif finished:
+        run["state"], run["reason"] = "succeeded", f"release {run['release']} is served."
+    else:
+        run["state"] = "failed"
+        run["reason"] = failure or "the run ended before its last task."
+    write_json(folder / "run.json", run)
+    return run
+
+
+def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) -> list[dict[str, Any]]:
+    """One row a task in DAG order: state (done, reused, closed, failed, killed, not reached), seconds, notes, figures.
+
+    A task without a record was answered from the cache when a later task has one; otherwise it was not reached. A
+    record still `running` when the run is over belongs to a killed task.
+    """
+    last = max((index for index, name in enumerate(TASKS) if name in records), default=-1)
+    rows = []
+    for index, name in enumerate(TASKS):
+        record = records.get(name)
+        if record is None:
+            state = "reused" if index < last else "not reached"
+            rows.append({"task": name, "state": state, "seconds": 0.0, "reason": "", "notes": [], "figures": {}})
+            continue
+        state = "killed" if record["state"] == "running" else record["state"]
+        rows.append({**{key: record[key] for key in ("task", "seconds", "reason", "notes", "figures")}, "state": state})
+        rows[-1]["peak_bytes"] = record["peak_bytes"]
+    return rows
+
+
+def settle_killed_runs(workdir: Path) -> list[str]:
+    """Marks runs that say `running` although no process runs them; call with the lock held. Returns their ids."""
+    settled = []
+    for path in sorted((Path(workdir) / "runs").glob("*/run.json")):
+        run = read_json(path)
+        if run["state"] != "running" or run["pid"] == os.getpid():
+            continue
+        run["state"], run["reason"] = "killed", "the run was killed; nothing that is served changed."
+        run["tasks"] = task_table(read_task_records(path.parent))
+        write_json(path, run)
+        settled.append(run["run"])
+    return settled

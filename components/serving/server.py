@@ -1,0 +1,179 @@
+"""Starts the server: checks what can be checked at once, binds, loads the release, serves until it is told to stop."""
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.common.errors import BadSetting, NotFound, TowerlineError
+from components.common.files import read_json, write_json
+from components.common.manifest import current_release_id, read_release
+from components.common.settings import from_overrides, parse_overrides
+from components.serving.release_loader import Opener
+from components.serving.settings import ServingSettings
+from components.serving.structured_logs import configure_logging, log
+
+if TYPE_CHECKING:
+    from components.serving.service import OnlineFeatures, Service
+
+ANNOUNCEMENT = "server.json"
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What a server is built on: how a release is opened, the online store, and who the page offers as shoppers."""
+
+    open_release: Opener
+    features: "OnlineFeatures"
+    shoppers: Callable[[int], list[dict[str, Any]]]
+
+
+def serve(
+    workdir: Path,
+    release: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    settings: Mapping[str, str] | str | None = None,
+    announce: Path | None = None,
+) -> None:
+    """Serves the promoted release of `workdir` (or the pinned `release`) until SIGTERM or SIGINT.
+
+    `announce` is where pid and URL are written once requests are accepted, default `<workdir>/server.json`. Raises
+    NotFound when there is no release, BadSetting when the port is taken, and what a broken release raises.
+    """
+    overrides = parse_overrides(settings)
+    overrides |= {} if host is None else {"host": host}
+    overrides |= {} if port is None else {"port": str(port)}
+    chosen = from_overrides(ServingSettings, overrides)
+    workdir = Path(workdir).absolute()
+    wanted = release or current_release_id(workdir)
+    if wanted is None:
+        raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run --workdir {workdir}` makes one.")
+    read_release(workdir, wanted)
+    with bound_socket(chosen.host, chosen.port) as listener:
+        from components.serving.opening import open_backends
+
+        run(workdir, chosen, listener, open_backends(workdir, chosen), release, announce)
+
+
+def run(
+    workdir: Path,
+    settings: ServingSettings,
+    listener: socket.socket,
+    backends: Backends,
+    pinned: str | None = None,
+    announce: Path | None = None,
+) -> None:
+    """Serves on a bound socket with the given backends; returns when the server was told to stop and has drained."""
+    from components.serving.metrics import Metrics, keep_metrics_in_memory
+
+    configure_logging(settings.log_level)
+    keep_metrics_in_memory()
+    _end_with_owner()
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe's own endpoints use it
+    with _bare_arguments():
+        from components.serving.kserve_server import TowerlineServer
+        from components.serving.models import QueryTowerModel, RetrievalModel
+    from components.serving.page_data import PageData
+    from components.serving.routes import register_events, register_page
+    from components.serving.service import Service
+
+    service = Service(
+        workdir, settings, Metrics(), backends.open_release, backends.features, pinned
+    )  # fmt: skip
+    service.start()
+    announcement = announce or workdir / ANNOUNCEMENT
+
+    def routes(app: Any) -> None:
+        register_events(app, service)
+        if settings.page:
+            register_page(app, PageData(service, backends.shoppers), settings)
+
+    kinds = {
+        "all": (QueryTowerModel, RetrievalModel),
+        "predictor": (QueryTowerModel,),
+        "transformer": (RetrievalModel,),
+    }
+    server = TowerlineServer(service, listener, routes, lambda: _announce(announcement, listener, service))
+    try:
+        server.start([kind(service) for kind in kinds[settings.role]])
+    finally:
+        service.stop()
+        _withdraw(announcement)
+    log(logging.INFO, "stopped")
+
+
+@contextlib.contextmanager
+def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening address of our own, bound before anything slow is done. Raises BadSetting when it is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise BadSetting(f"the host {host!r} is not known: {error}.") from error
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            hint = "another process has it; choose another --port" if port else "choose another --host"
+            raise BadSetting(f"cannot listen on {host}:{port} ({error.strerror}): {hint}.") from error
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The base URL of a bound socket; a server bound to every address is reached over loopback."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce(path: Path, listener: socket.socket, service: "Service") -> None:
+    release = service.table.stable.release_id
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, {"pid": os.getpid(), "url": url_of(listener), "release": release, "started": started})
+    log(logging.INFO, "ready", url=url_of(listener), release=release)
+    if sys.stderr.isatty():
+        print(f"serving release {release} at {url_of(listener)}; Ctrl-C stops it.", flush=True)
+
+
+def _withdraw(path: Path) -> None:
+    try:
+        if read_json(path).get("pid") == os.getpid():
+            path.unlink()
+    except (TowerlineError, OSError) as error:
+        log(logging.WARNING, "the announcement could not be removed", path=str(path), error=str(error))
+
+
+@contextlib.contextmanager
+def _bare_arguments() -> Iterator[None]:
+    """Hides our command line while kserve is imported: it parses sys.argv at import and stops at what it misreads."""
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+
+
+def _end_with_owner() -> None:
+    """Ends this process when the one that started it for its own use (TOWERLINE_OWNER_PID) is gone."""
+    owner = os.environ.get("TOWERLINE_OWNER_PID")
+
+    def watch(pid: int) -> None:
+        while True:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                os._exit(70)
+            threading.Event().wait(0.5)
+
+    if owner and owner.isdigit() and int(owner) != os.getpid():
+        threading.Thread(target=watch, args=(int(owner),), name="owner-watch", daemon=True).start()

@@ -1,0 +1,178 @@
+"""MGDSPR, *Embedding-based Product Retrieval in Taobao Search* (KDD 2021, arXiv 2106.09297), top to bottom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from components.common.settings import setting
+from components.towers.catalogue import Catalogue
+from components.towers.examples import Examples
+from components.towers.fields import TOKEN_GROUPS
+from components.towers.interfaces import ItemBatch, QueryBatch, Schema, StepContext, StepLoss, TrainingBatch
+from components.towers.losses.mixed_hard_negatives import MixedHardNegatives
+from components.towers.losses.sampled_softmax import SampledSoftmax
+from components.towers.models.shared_negatives import encode_positives_and_negatives
+from components.towers.negatives.uniform import Uniform
+from components.towers.parts.behaviour import BehaviourEncoder, ItemFields
+from components.towers.parts.fusion import ClsFusion, MeanFusion
+from components.towers.parts.item_tower import ItemTower
+from components.towers.parts.query_unit import QueryUnit, SegmentMean
+from components.towers.parts.tokens import TokenTable
+from components.towers.settings import TowerSettings
+from components.towers.text import UNITS
+
+
+@dataclass(frozen=True)
+class MgdsprSettings(TowerSettings):
+    """Switches of the ablation (mgs, trm, tau as `temperature`, I_mix as `mixed_negatives`) and sizes of the parts."""
+
+    mgs: bool = setting(True, "the six-row query unit; off: the mean of the segments alone")
+    trm: bool = setting(True, "[CLS] fusion; off: the mean of the rows")
+    history: bool = setting(True, "behaviours and past queries; off: the query alone")
+    gram_1: str = setting("character_3grams", "unit of the paper's 1-gram; characters for Chinese")
+    gram_2: str = setting("stem_bigrams", "unit of the paper's 2-gram; character_2grams for Chinese")
+    title_units: tuple[str, ...] = setting(
+        ("stems",), "units of the title; words as in the paper, which here also train fastest"
+    )
+    title_groups: tuple[str, ...] = setting((), "further token groups of a product: category, brand, attributes")
+    behaviour_titles: bool = setting(True, "title words as side information of behaviours; the paper lists none")
+    behaviour_scale: float = setting(0.3, "first weight of behaviours beside the query")
+    behaviour_dropout: float = setting(0.2, "share of products left out of the windows in training")
+    history_dropout: float = setting(0.2, "share of searches that train without their shopper's behaviours")
+    heads: int = setting(8, "attention heads; MGDSPR's value")
+    segment_layers: int = setting(1, "transformer layers over the segments; the paper names no depth")
+    fusion_layers: int = setting(1, "layers of the [CLS] fusion; the paper names no depth")
+    lstm_layers: int = setting(2, "LSTM layers over the real-time window; MGDSPR's value, 0 leaves them out")
+    lstm_dropout: float = setting(0.2, "dropout between LSTM layers; MGDSPR's value")
+    mixed_negatives: int = setting(0, "N interpolated hard negatives an example; 684 in MGDSPR, at the price of recall")
+    alpha_low: float = setting(0.4, "least share of the positive in an interpolated negative; MGDSPR's value")
+    alpha_high: float = setting(0.6, "largest share of the positive in an interpolated negative; MGDSPR's value")
+    detach_positive: bool = setting(False, "no gradient from interpolated negatives into the positive")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("gram_1", "gram_2"):
+            self.require(getattr(self, name) in UNITS, name, f"one of {', '.join(UNITS)}")
+        self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
+        self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
+        self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
+        for name in ("segment_layers", "fusion_layers", "heads"):
+            self.require(getattr(self, name) >= 1, name, "1 or more")
+        for name in ("lstm_layers", "mixed_negatives"):
+            self.require(getattr(self, name) >= 0, name, "0 or more")
+        for name in ("lstm_dropout", "behaviour_dropout", "history_dropout"):
+            self.require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.gram_1, self.gram_2, self.word_unit, *self.title_units)))
+
+    @property
+    def unread(self) -> frozenset[str]:
+        off = frozenset(TOKEN_GROUPS) - set(self.title_groups)
+        if not (self.history and self.behaviour_titles):
+            off |= {"behaviour_titles"}
+        return off if self.history else off | {"behaviour", "past"}
+
+
+class MGDSPR(nn.Module):
+    """Query tower: six-row query unit, behaviours seen from the query, [CLS] fusion. Item tower: id and title.
+
+    Args:
+        settings: see `MgdsprSettings`. schema: sizes of the tables, and what the log has; without users the behaviour
+            parts are not built.
+
+    Beyond the paper, as settings: cosine score; token weights; character trigrams and bigrams for spaced languages; id
+    dropout. `score=inner_product`, `temperature=2`, `token_weights=uniform`, `id_dropout=0`, `title_units=stems`,
+    `negatives>=684`, `mixed_negatives=684` is the paper's form.
+    """
+
+    name: ClassVar[str] = "mgdspr"
+    Settings: ClassVar[type[MgdsprSettings]] = MgdsprSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "behaviour_titles", "past", *TOKEN_GROUPS})
+    unit: ClassVar[str] = "grouped"
+
+    def __init__(self, settings: MgdsprSettings, schema: Schema) -> None:
+        super().__init__()
+        self.settings, self.schema, self.score = settings, schema, settings.score
+        width, sparse = settings.dimension, settings.sparse_gradients
+        self.tokens = TokenTable(schema.tokens, width, settings.token_weights == "idf", sparse)
+        self.ids = nn.Embedding(schema.items, width, sparse=sparse)
+        if settings.mgs:
+            units = (settings.gram_1, settings.gram_2, settings.word_unit)
+            self.unit_rows: nn.Module = QueryUnit(
+                self.tokens, width, units, settings.segment_layers, settings.heads, settings.max_query_tokens
+            )
+        else:
+            self.unit_rows = SegmentMean(self.tokens, settings.word_unit)
+        self.behaviour: BehaviourEncoder | None = None
+        if settings.history and schema.has.get("users"):
+            titles = (self.tokens, settings.word_unit) if settings.behaviour_titles else None
+            fields = ItemFields(self.ids, schema.codes, width, sparse, titles, settings.behaviour_scale)
+            self.behaviour = BehaviourEncoder(
+                fields, width, settings.heads, settings.lstm_layers, settings.lstm_dropout,
+                settings.behaviour_dropout, settings.history_dropout,
+            )  # fmt: skip
+        self.fusion = ClsFusion(width, settings.heads, settings.fusion_layers) if settings.trm else MeanFusion()
+        self.item_tower = ItemTower(
+            self.tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout
+        )
+        self.sampler = Uniform(settings.negatives)
+        softmax = SampledSoftmax(settings.temperature, settings.log_q_correction)
+        self.softmax = MixedHardNegatives(
+            softmax, settings.mixed_negatives, settings.alpha_low, settings.alpha_high, settings.detach_positive,
+            cosine=settings.score == "cosine",
+        )  # fmt: skip
+
+    def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
+        """Sets the initial weight of every token."""
+        self.tokens.set_weights(catalogue.token_weights)
+        if self.behaviour is not None:
+            self.behaviour.fields.start_from_text(self.tokens, catalogue.code_text)
+
+    def query(self, batch: QueryBatch) -> Tensor:
+        """H_qu, [B, d] (Eq. 15); unit length if the score is cosine."""
+        rows = self.unit_rows(batch)  # Q_mgs [B, G, d], G = 6
+        parts = [rows]
+        if self.behaviour is not None and batch.behaviour is not None:
+            parts.extend(self.behaviour(rows, batch.behaviour))  # H_real, H_short, H_long, each [B, G, d]
+        return self._scored(self.fusion(torch.cat(parts, dim=1)))  # 1 + 6 + 6 + 6 + 6 rows with [CLS]
+
+    def item(self, batch: ItemBatch) -> Tensor:
+        """H_item, [M, d] (Eq. 16); unit length if the score is cosine."""
+        return self._scored(self.item_tower(batch))
+
+    def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
+        """Sampled softmax with temperature over shared and interpolated negatives (Eqs. 17 to 21)."""
+        queries = self.query(batch.query)[batch.request]  # [B, d]
+        salt = int(torch.randint(2**31, (1,), generator=context.generator))
+
+        def encode(items: ItemBatch) -> Tensor:
+            return self._scored(self.item_tower(items, salt))
+
+        positives, negatives = encode_positives_and_negatives(encode, queries, batch, context, self.sampler)
+        total = self.softmax(
+            queries, positives, negatives,
+            positive_index=batch.positive_rows,
+            extra_positives=batch.extra_positives,
+            weights=batch.weights,
+            generator=context.device_generator,
+        )  # fmt: skip
+        return StepLoss(total, {"softmax": total.detach()})
+
+    def attention(self, batch: QueryBatch) -> tuple[Tensor, Tensor] | None:
+        """Attention on each real-time and short-term behaviour, [B, T] each; None without behaviours."""
+        if self.behaviour is None or batch.behaviour is None:
+            return None
+        return self.behaviour.weights(self.unit_rows(batch), batch.behaviour)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group: MGDSPR trains everything with one rate."""
+        return [{"params": list(self.parameters()), "lr_scale": 1.0}]
+
+    def _scored(self, vectors: Tensor) -> Tensor:
+        return nn.functional.normalize(vectors, dim=-1, eps=1e-6) if self.score == "cosine" else vectors

@@ -1,0 +1,192 @@
+"""MMSE, *Learning Multi-Stage Multi-Grained Semantic Embeddings for E-Commerce Search* (arXiv 2303.11009).
+
+Only the abstract of the paper is known. From it: four kinds of item per request (ordered, clicked, shown but not
+clicked, random), a post-fusion of similarities, and an objective of a retrieval loss (global) and a ranking loss
+(local). Everything else here is ours: both towers, both losses' formulas, what is fused, every number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from components.towers.catalogue import Catalogue
+from components.towers.examples import Examples
+from components.towers.fields import TOKEN_GROUPS
+from components.towers.interfaces import (
+    ItemBatch,
+    Negatives,
+    QueryBatch,
+    SamplingContext,
+    Schema,
+    StepContext,
+    StepLoss,
+    TrainingBatch,
+)
+from components.towers.losses.sampled_softmax import SampledSoftmax, softmax_loss
+from components.towers.losses.scores import InnerProduct, SoftMaximum
+from components.towers.losses.stage_ranking import StageRanking
+from components.towers.models.mmse_settings import MmseSettings
+from components.towers.negatives.request_mining import Mined, RequestMining
+from components.towers.negatives.uniform import Uniform
+from components.towers.parts.behaviour import ItemFields
+from components.towers.parts.item_tower import ItemTower
+from components.towers.parts.query_unit import ROWS, QueryUnit
+from components.towers.parts.rates import table_and_dense_groups
+from components.towers.parts.shopper import ShopperEncoder
+from components.towers.parts.tokens import TokenTable
+
+
+class MMSE(nn.Module):
+    """Multi-stage mining, retrieval plus ranking loss, and post-fusion of query-item and shopper-item similarity.
+
+    Args:
+        settings: see `MmseSettings`. schema: sizes of the tables, and what the log has; without shoppers there is no
+            shopper-item similarity, without impressions no shown items.
+
+    `post_fusion`: "concatenate" scores `cos(q, i) + g cos(u, i')`, which is the inner product of `[q; g u]` and
+    `[i; i']`, so an index needs to know nothing of it. "multi_vector" scores the query's rows and the shopper apart
+    and joins them by a soft maximum; `query` then returns the mean of these vectors, what one probe of an index can
+    do, and `rows` all of them. "none" adds query and shopper before scoring.
+    """
+
+    name: ClassVar[str] = "mmse"
+    Settings: ClassVar[type[MmseSettings]] = MmseSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "past", *TOKEN_GROUPS})
+    unit: ClassVar[str] = "request"
+
+    def __init__(self, settings: MmseSettings, schema: Schema) -> None:
+        super().__init__()
+        self.settings, self.schema, self.fusion = settings, schema, settings.post_fusion
+        width, sparse = settings.dimension, settings.sparse_gradients
+        tokens = TokenTable(schema.tokens, width, settings.token_weights == "idf", sparse)
+        self.ids = nn.Embedding(schema.items, width, sparse=sparse)
+        units = (settings.gram_1, settings.gram_2, settings.word_unit)
+        self.text = QueryUnit(tokens, width, units, 1, settings.heads, settings.max_query_tokens)
+        self.items = ItemTower(
+            tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout
+        )
+        self.shopper: ShopperEncoder | None = None
+        if schema.has.get("users"):
+            fields = ItemFields(self.ids, schema.codes, width, sparse)
+            self.shopper = ShopperEncoder(fields, width, settings.heads)
+        elif self.fusion == "concatenate":
+            self.fusion = "none"
+        parted = self.fusion == "concatenate"
+        of_shopper = settings.shopper_dimension if parted else width
+        of_text = width - of_shopper if parted else width
+        # The halves of one space for both towers: their projections are shared, and start orthogonal.
+        self.to_text, self.to_shopper = nn.Linear(width, of_text, bias=False), nn.Linear(width, of_shopper, bias=False)
+        nn.init.orthogonal_(self.to_text.weight)
+        nn.init.orthogonal_(self.to_shopper.weight)
+        self.shopper_weight = nn.Parameter(torch.tensor(settings.shopper_weight))
+        # A sum of two cosines is no cosine: the index is told to take inner products.
+        self.score = "inner_product" if parted else "cosine"
+        score = SoftMaximum(settings.soft_maximum) if self.fusion == "multi_vector" else InnerProduct()
+        self.retrieval = SampledSoftmax(settings.temperature, settings.log_q_correction, score=score)
+        self.ranking = StageRanking(settings.pairs, settings.ranking, margin=settings.margin, score=score)
+        self.mining = RequestMining(settings.mined_ordered, settings.mined_clicked, settings.mined_shown)
+        self.sampler = Uniform(settings.negatives)
+
+    def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
+        """Sets the initial weight of every token, and starts categories and brands at the vectors of their words."""
+        self.text.tokens.set_weights(catalogue.token_weights)
+        if self.shopper is not None:
+            self.shopper.fields.start_from_text(self.text.tokens, catalogue.code_text)
+
+    def query(self, batch: QueryBatch) -> Tensor:
+        """One vector a request, [B, d]."""
+        return _unit(self.rows(batch).mean(1)) if self.fusion == "multi_vector" else self.rows(batch)
+
+    def rows(self, batch: QueryBatch) -> Tensor:
+        """What is scored: [B, d], or [B, H, d] if multi_vector (the rows of the query unit, then the shopper)."""
+        rows = self.text(batch)  # [B, 6, d], the last one the mix
+        shopper = None
+        if self.shopper is not None and batch.behaviour is not None:
+            shopper = self.to_shopper(self.shopper(batch.behaviour))  # [B, s]
+        if self.fusion == "multi_vector":
+            vectors = _unit(self.to_text(rows[:, : len(ROWS) - 1]))  # [B, 5, d]
+            return vectors if shopper is None else torch.cat([vectors, _unit(shopper).unsqueeze(1)], dim=1)
+        text = self.to_text(rows[:, -1])  # [B, d or d - s]
+        if self.fusion == "none" or shopper is None:
+            return _unit(text if shopper is None else text + self.shopper_weight * shopper)
+        return torch.cat([_unit(text), self.shopper_weight * _unit(shopper)], dim=1)  # [B, d]
+
+    def item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
+        """Vectors [M, d]; with a salt (training) ids are dropped."""
+        text = self.to_text(self.items(batch, salt))  # [M, d or d - s]
+        if self.shopper is None:
+            return _unit(text)
+        candidate = self.to_shopper(self.shopper.candidates(batch, salt, self.settings.id_dropout))  # [M, s]
+        if self.fusion == "concatenate":
+            return torch.cat([_unit(text), _unit(candidate)], dim=1)
+        return _unit(text + self.shopper_weight * candidate)
+
+    def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
+        """`L_retrieval + ranking_weight * L_ranking` over the mined items of each request."""
+        salt = int(torch.randint(2**31, (1,), generator=context.generator))
+        mined = self.mining(batch.listed, batch.listed_stages, batch.example, salt)  # rows, stages [B, G]
+        counts = SamplingContext(
+            context.catalogue_size, batch.global_positive_rows, context.counts, context.step, context.total_steps
+        )
+        sampled = self.sampler(counts, context.generator)
+        wanted = torch.cat([mined.rows.clamp_min(0).flatten().cpu(), sampled.rows])
+        distinct, index = torch.unique(wanted, return_inverse=True)
+        vectors = self.item(context.items(distinct), salt)  # [U, d]
+        index = index.to(vectors.device)
+        of_request = vectors[index[: mined.rows.numel()]].reshape(*mined.rows.shape, -1)  # [B, G, d]
+        shared = Negatives(
+            vectors[index[mined.rows.numel() :]],
+            sampled.rows.to(vectors.device),
+            None if sampled.log_q is None else sampled.log_q.to(vectors.device),
+        )
+        queries = self.rows(batch.query)  # [B, d] or [B, H, d]
+        retrieval = self._retrieval(queries, of_request, mined, shared, batch)
+        total, parts = retrieval, {"retrieval": retrieval.detach()}
+        if self.settings.ranking_weight:
+            ranking = self.ranking(queries, of_request, mined.stages, shared, mined.rows, batch.weights)
+            total, parts["ranking"] = retrieval + self.settings.ranking_weight * ranking, ranking.detach()
+        return StepLoss(total, parts)
+
+    def _retrieval(
+        self, queries: Tensor, of_request: Tensor, mined: Mined, shared: Negatives, batch: TrainingBatch
+    ) -> Tensor:
+        """Softmax of each ordered and clicked item against the shared random ones, a mean over requests."""
+        request, place = (mined.stages > 0).nonzero(as_tuple=True)  # [P], [P]
+        ordered = (mined.stages[request, place] == 4).to(batch.weights.dtype)
+        weights = 1.0 + (self.settings.ordered_weight - 1.0) * ordered  # [P]
+        per_request = torch.zeros_like(batch.weights).index_add_(0, request, weights)  # [B]
+        weights = batch.weights[request] * weights / per_request[request]  # [P], a request's sum is its weight
+        # Neither engaged nor shown items of the request may stand among its random ones.
+        own = batch.listed.pad()
+        positive, negative = self.retrieval.logits(
+            queries[request], of_request[request, place], shared, mined.rows[request, place],
+            own.values.masked_fill(~own.mask, -1)[request],
+        )  # fmt: skip
+        if self.settings.shown_in_softmax:
+            shown = self.retrieval.score.grid(queries, of_request) / self.settings.temperature  # [B, G]
+            shown = shown.masked_fill(mined.stages != 0, float("-inf"))
+            negative = torch.cat([negative, shown[request]], dim=1)  # [P, M + G]
+        return softmax_loss(positive, negative, weights)
+
+    def attention(self, batch: QueryBatch) -> tuple[Tensor, Tensor] | None:
+        """Attention on each real-time and short-term click, [B, T] each; None without behaviours.
+
+        It is the shopper's, whatever the query; what the query weighs against the shopper is not in it.
+        """
+        if self.shopper is None or batch.behaviour is None:
+            return None
+        return self.shopper.weights(batch.behaviour)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Tables of tokens, ids and codes at the full rate, all else at `dense_rate` of it."""
+        tables: list[nn.Module] = [self.text.tokens, self.ids]
+        if self.shopper is not None:
+            tables.append(self.shopper.fields.codes)
+        return table_and_dense_groups(self, tables, self.settings.dense_rate)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return nn.functional.normalize(vectors, dim=-1, eps=1e-6)

@@ -1,0 +1,1 @@
+"""Samplers of negatives, one a file, and the schedule of their weights."""

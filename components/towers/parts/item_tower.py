@@ -1,0 +1,60 @@
+"""The item tower: id and title (MGDSPR section 3.3, Eq. 16)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from components.towers.interfaces import ItemBatch
+from components.towers.parts.tokens import TokenTable
+
+
+class ItemTower(nn.Module):
+    """`H_item = e_id + tanh(W_t . mean(title tokens))`, [M, d].
+
+    Args:
+        units: text units of the title. The paper has its words; with several units their means are summed.
+        groups: further token groups of the product (category, brand, attributes), each another mean of the sum. None
+            in the paper.
+        id_dropout: share of products that train without their id, so that text alone gives a usable vector.
+
+    A product never seen in training has id row 0, whose vector stays zero. Id vectors start at zero: a product learns
+    what sets it apart from its text. W_t starts as the identity (orthogonal, as the paper initialises), so that before
+    the first step a query and a title with the same words lie close.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenTable,
+        ids: nn.Embedding,
+        width: int,
+        units: tuple[str, ...],
+        groups: tuple[str, ...] = (),
+        id_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tokens, self.ids, self.units, self.groups = tokens, ids, units, groups
+        self.id_dropout = id_dropout
+        self.title = nn.Linear(width, width)
+        with torch.no_grad():
+            nn.init.zeros_(self.ids.weight)
+            nn.init.eye_(self.title.weight)
+            self.title.bias.zero_()
+
+    def forward(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
+        """Vectors [M, d]; with a salt (training) ids are dropped, the same products in every process."""
+        ids = batch.ids.long()
+        if salt is not None and self.id_dropout:
+            ids = ids * ~dropped(ids, salt, self.id_dropout)
+        bags = [batch.text[unit] for unit in self.units] + [batch.fields[name] for name in self.groups]
+        title = torch.stack([self.tokens.mean(bag) for bag in bags]).sum(0)  # [M, d]
+        seen = (ids > 0).unsqueeze(-1)  # row 0 stays without effect whatever a gradient does to it
+        return self.ids(ids) * seen + torch.tanh(self.title(title))
+
+
+def dropped(ids: Tensor, salt: int, share: float) -> Tensor:
+    """True for about `share` of the ids, chosen by a hash of id and salt: no generator state, equal everywhere."""
+    mixed = (ids + salt) * 0x9E3779B1 & 0xFFFFFFFF
+    mixed = (mixed ^ (mixed >> 15)) * 0x85EBCA77 & 0xFFFFFFFF
+    mixed = (mixed ^ (mixed >> 13)) * 0xC2B2AE3D & 0xFFFFFFFF
+    return (mixed ^ (mixed >> 16)).double() / 2**32 < share

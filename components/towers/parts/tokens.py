@@ -1,0 +1,73 @@
+"""The token table that both towers share, and means over token sets."""
+
+import torch
+from torch import Tensor, nn
+
+from components.towers.ragged import Bags, Padded
+
+
+def bag_mean(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None = None) -> Tensor:
+    """Mean (or weighted mean) of the rows of `table` in each bag, [R, d]; an empty bag is the zero vector.
+
+    Args:
+        table: [V, d]; row 0 stands for "nothing" and is zero.
+        bags: R bags of row numbers.
+        token_weight: [V, 1]; with it the mean is `sum_t w_t e_t / sum_t w_t`. Weights are taken by their absolute
+            value, so that none can turn its token around.
+    """
+    if isinstance(bags, Padded):
+        weight = bags.mask.to(table.weight.dtype)  # [R, T]
+        if token_weight is not None:
+            weight = weight * token_weight(bags.values).squeeze(-1).abs()  # [R, T]
+        total = (table(bags.values) * weight.unsqueeze(-1)).sum(1)  # [R, d]
+        return total / weight.sum(1, keepdim=True).clamp_min(1e-6)
+    # Only the distinct rows are looked up: the gradient of a large table then holds each of them once, which is faster
+    # than a gradient entry per token that must be summed up later, and the step costs the same for any table size.
+    distinct, index = torch.unique(bags.values, return_inverse=True)  # [U], [N]
+    vectors = table(distinct)  # [U, d]
+    if token_weight is None:
+        return nn.functional.embedding_bag(index, vectors, bags.offsets, mode="mean", include_last_offset=True)
+    weight = token_weight(distinct).squeeze(-1).abs()[index]  # [N]
+    total = nn.functional.embedding_bag(
+        index, vectors, bags.offsets, mode="sum", include_last_offset=True, per_sample_weights=weight
+    )  # [R, d]
+    scale = torch.zeros(len(bags), dtype=weight.dtype, device=weight.device).index_add(0, bags.row_of_value, weight)
+    return total / scale.clamp_min(1e-6).unsqueeze(-1)
+
+
+class TokenTable(nn.Module):
+    """Token vectors of all units in one table, shared by query and item tower.
+
+    Args:
+        tokens: V, rows with the hash buckets; row 0 is "nothing".
+        width: d.
+        weighted: learn a weight per token (initialised by `set_weights`, e.g. with IDF) and average with it.
+        sparse: gradients touch only the rows of the batch, so that a step costs the same for any V.
+
+    References:
+        Shared table and averages: UEPPR Eq. 2 and the Amazon 2019 model it follows; MGDSPR Eqs. 2 to 4, 16 (means).
+    """
+
+    def __init__(self, tokens: int, width: int, weighted: bool = False, sparse: bool = True) -> None:
+        super().__init__()
+        self.table = nn.Embedding(tokens, width, sparse=sparse)
+        self.weight = nn.Embedding(tokens, 1, sparse=sparse) if weighted else None
+        with torch.no_grad():
+            nn.init.normal_(self.table.weight, std=width**-0.5)
+            self.table.weight[0] = 0.0
+            if self.weight is not None:
+                self.weight.weight.fill_(1.0)
+
+    def set_weights(self, weights: Tensor) -> None:
+        """Initial weight of each token, float [V]; no effect without `weighted`."""
+        if self.weight is not None:
+            with torch.no_grad():
+                self.weight.weight.copy_(weights.reshape(-1, 1))
+
+    def mean(self, bags: Bags) -> Tensor:
+        """(Weighted) mean of each bag, [R, d]; zero for an empty bag."""
+        return bag_mean(self.table, bags, self.weight)
+
+    def lookup(self, padded: Padded) -> Tensor:
+        """Vectors [R, T, d] of a padded sequence; masked places are zero."""
+        return self.table(padded.values) * padded.mask.unsqueeze(-1)

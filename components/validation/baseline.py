@@ -1,0 +1,121 @@
+"""What the newest day is compared with: the days before it, and the window the served release was trained on."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from components.common.files import read_json
+from components.validation.identity import Catalogue
+from components.validation.ledger import Outcome, Store
+from components.validation.summaries import Summary
+
+_MIXED = 7
+_MOST = 0.75
+
+
+@dataclass
+class Baseline:
+    """A past to compare with. `label` completes "against ..."; summaries are None where it has none.
+
+    `daily` holds the hours' counts a day of searches [24] and of events [5 actions, 24], oldest first; `mixes` reads
+    the categories and brands of its last days' events. The summaries hold the heavy hitters that `drift` compares.
+    """
+
+    label: str
+    searches: Summary | None = None
+    events: Summary | None = None
+    products: Summary | None = None
+    daily: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"searches": [], "events": []})
+    mixes: Callable[[], list[tuple[dict[str, float], dict[str, float]]]] = list
+
+    def table(self, name: str) -> Summary | None:
+        """The summary of a table over the whole past."""
+        found: Summary | None = getattr(self, name)
+        return found
+
+
+def read_summary(root: Path, key: str) -> Summary:
+    """A partition's summary in a statistics folder."""
+    return Summary.from_json(read_json(root / key / "summary.json"))
+
+
+def good_days(outcomes: dict[str, Outcome], table: str) -> list[str]:
+    """Days of a table with at least one good row, in order."""
+    return sorted(o.day for o in outcomes.values() if o.table == table and o.day is not None and o.good)
+
+
+def window(root: Path, outcomes: dict[str, Outcome], table: str, days: list[str]) -> Iterator[Summary]:
+    """The summaries of some days, read one at a time."""
+    present = set(good_days(outcomes, table))
+    for day in days:
+        if day in present:
+            yield read_summary(root, f"{table}/dt={day}")
+
+
+def trailing(
+    root: Path, outcomes: dict[str, Outcome], newest: str, count: int, catalogue: Catalogue
+) -> Baseline | None:
+    """The last `count` days before the newest one in this log; None when there is none."""
+    days = {table: days[-count:] for table, days in _comparable(outcomes, newest).items()}
+    seen = max(len(part) for part in days.values())
+    if seen == 0:
+        return None
+    base = Baseline(f"the {seen} days before" if seen > 1 else "the day before")
+    _fill(base, root, outcomes, days, catalogue)
+    return base
+
+
+def release(
+    store: Store, outcomes: dict[str, Outcome], newest: str | None, count: int, catalogue: Catalogue
+) -> Baseline | None:
+    """The window of the served release, without the newest day where it has that too; None for an empty store.
+
+    Where three quarters of its days are among the `count` days before the newest one, as on the night after it was
+    made, its searches and events tell nothing that those days do not, and only its catalogue is given.
+    """
+    if not store:
+        return None
+    root = store.folder("")
+    base = Baseline("the log of the served release")
+    if "products" in store.outcomes and store.outcomes["products"].good:
+        base.products = read_summary(root, "products")
+    days = _comparable(store.outcomes, newest)
+    if newest is None or not _told(store.outcomes, outcomes, newest, count):
+        _fill(base, root, store.outcomes, days, catalogue)
+    return base
+
+
+def _comparable(outcomes: dict[str, Outcome], newest: str | None) -> dict[str, list[str]]:
+    """Days to compare the newest one with, by table: where the log has searches, days before its first search are not.
+
+    Such days hold the behaviour outside search that histories start from; their volumes and rates are of another kind.
+    """
+    searches, events = ([day for day in good_days(outcomes, t) if day != newest] for t in ("searches", "events"))
+    days = {"searches": searches, "events": [day for day in events if not searches or day >= searches[0]]}
+    return days if newest is None else {t: [d for d in part if d < newest] for t, part in days.items()}
+
+
+def _told(before: dict[str, Outcome], now: dict[str, Outcome], newest: str, count: int) -> bool:
+    recent = set(sorted({o.day for o in now.values() if o.day is not None and o.day < newest and o.good})[-count:])
+    days = [o for o in before.values() if o.day is not None and o.day != newest and o.good]
+    same = [o for o in days if o.day in recent and o.key in now and now[o.key].fingerprint == o.fingerprint]
+    return len(same) >= _MOST * len(days)
+
+
+def _fill(
+    base: Baseline, root: Path, outcomes: dict[str, Outcome], days: dict[str, list[str]], catalogue: Catalogue
+) -> None:
+    def seen(table: str) -> Iterator[Summary]:
+        for summary in window(root, outcomes, table, days[table]):
+            base.daily[table].append(summary.figures["hours"])
+            yield summary
+
+    def mixes() -> list[tuple[dict[str, float], dict[str, float]]]:
+        last = window(root, outcomes, "events", days["events"][-_MIXED:])
+        return [catalogue.mix(summary.heavy["product_id"].counts()) for summary in last]
+
+    base.mixes = mixes
+    base.searches = Summary.merge(seen("searches"), heavy=("query_words",))
+    base.events = Summary.merge(seen("events"), heavy=("product_id",))

@@ -1,0 +1,192 @@
+"""The step `validate_logs`: a log in; good rows, bad rows, statistics, a verdict and a report out."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from components.common.files import staged_directory, write_json, write_text
+from components.common.records import TaskRecord, task_record
+from components.common.settings import from_overrides
+from components.logs.contract import Log
+from components.validation.alarms import Alarms, parse_accept
+from components.validation.expectations import SuiteResult, expectation_names, run_suites
+from components.validation.frames import day_figures, frames
+from components.validation.judge import (
+    describe_left_out,
+    judge_days,
+    judge_distributions,
+    judge_rows,
+    newest_day,
+    rows_by_table,
+)
+from components.validation.ledger import FORMAT, Store, open_store
+from components.validation.night import Night, publish
+from components.validation.report import render
+from components.validation.rules import Rules
+from components.validation.settings import ValidationSettings
+
+
+def run(
+    log: Path,
+    checked: Path,
+    quarantine: Path,
+    statistics: Path,
+    verdict: Path,
+    report: Path,
+    settings: str,
+    previous_statistics: str = "",
+    accept: str = "",
+) -> dict[str, Any]:
+    """Checks a log and writes its verdict; a closed gate is a verdict with `open: false`, not an error.
+
+    Args:
+        log: the log folder, in the contract.
+        checked: gets the same log with its good rows only; unchanged files are hard links.
+        quarantine: gets the bad rows as text, each with check, reason, file, row group and row; and `unreadable/`.
+        statistics: gets the mergeable statistics of each partition (`ledger`).
+        verdict: gets {"gate", "open", "reason", "alarms", "rows", ...} as JSON.
+        report: gets one self-contained HTML page.
+        settings: JSON object of overrides of `ValidationSettings`.
+        previous_statistics: the statistics folder of the served release, or a folder of such folders (the newest is
+            taken): the baseline of the drift checks, and the memory of partitions that need not be read again. May
+            not exist.
+        accept: names of alarms that a person accepts in this run, comma-separated.
+
+    Returns:
+        {"open", "reason", "rows", "alarms": [names]}: the verdict in short.
+
+    Raises:
+        NotFound: there is no log at `log`. BadInput: its log.json is not usable. BadSetting: a setting or an accepted
+        name is unknown or out of range.
+    """
+    with task_record("validate_logs") as record:
+        chosen = from_overrides(ValidationSettings, settings)
+        source = Log(log)
+        rules = Rules.of(source.description, chosen)
+        store, remark = open_store(previous_statistics)
+        alarms = Alarms(parse_accept(accept), store.accepted, chosen.warn_only, expectation_names())
+        with (
+            staged_directory(statistics) as new,
+            staged_directory(quarantine) as bad,
+            staged_directory(checked) as good,
+        ):
+            night = Night(source, rules, store, new)
+            night.run()
+            publish(night, good, bad)
+            _describe_checked(night, good)
+            notes = [*describe_left_out(night), *([remark] if remark else [])]
+            newest = newest_day(night)
+            judge_rows(night, alarms)
+            judge_days(night, newest, alarms)
+            compared = judge_distributions(night, newest, alarms)
+            notes += _comparison_notes(night, compared)
+            days = day_figures(night)
+            suites = _suites(night, Log(good), alarms, notes)
+            body = _verdict(night, alarms, notes, newest, compared)
+            write_json(new / "statistics.json", _statistics(night, alarms, newest))
+        write_text(report, render(body, night.outcomes, suites, days))
+        write_json(verdict, body)
+        _record(record, body, night)
+    short = {"open": body["open"], "reason": body["reason"], "rows": body["rows"]}
+    return {**short, "alarms": sorted({item["name"] for item in body["alarms"]})}
+
+
+def _suites(night: Night, checked: Log, alarms: Alarms, notes: list[str]) -> list[SuiteResult]:
+    if not night.rules.settings.expectations:
+        notes.append("The expectation suites were switched off (validation.expectations=false).")
+        return []
+    results = run_suites(frames(night, checked), night.log.has)
+    for result in results:
+        for finding in result.findings:
+            alarms.add(finding.name, finding.sentence, finding.severity)
+        if result.evaluated == 0:
+            notes.append(f"The suite {result.name} had nothing to look at.")
+    return results
+
+
+def _comparison_notes(night: Night, compared: list[str]) -> list[str]:
+    store: Store = night.earlier
+    notes = []
+    if store and store.source != str(night.log.description.get("source", "")):
+        notes.append(f"The served release comes from the source {store.source!r}: it was not compared with this log.")
+    if not compared:
+        notes.append("There is nothing to compare with yet: drift was not checked.")
+    if night.reused:
+        notes.append(f"{len(night.reused)} of {len(night.outcomes)} partitions are unchanged and were not read again.")
+    return notes
+
+
+def _describe_checked(night: Night, checked: Path) -> None:
+    """The checked log's own log.json: the same description, its own counts and content fingerprint."""
+    rows = rows_by_table(night.outcomes)
+    contents = []
+    for outcome in night.outcomes.values():
+        for name, mark in outcome.files.items():
+            if name not in outcome.unreadable and name not in outcome.dropped:
+                contents.append(f"{name}\0{outcome.rewritten.get(name, mark['sha256'])}\n")
+    counts = night.log.description.get("counts")
+    description = {
+        **night.log.description,
+        "counts": {**(counts if isinstance(counts, dict) else {}), **{t: row["good"] for t, row in rows.items()}},
+        "fingerprint": hashlib.sha256("".join(sorted(contents)).encode()).hexdigest(),
+    }
+    checked.mkdir(parents=True, exist_ok=True)
+    write_json(checked / "log.json", description)
+
+
+def _verdict(night: Night, alarms: Alarms, notes: list[str], newest: str | None, compared: list[str]) -> dict[str, Any]:
+    closing = alarms.closing()
+    rows = rows_by_table(night.outcomes)
+    if closing:
+        more = f" ({len(closing) - 1} more in the report)" if len(closing) > 1 else ""
+        reason = f"{closing[0].sentence}{more} If this is meant, accept {closing[0].name!r} by name."
+    else:
+        total, good = (sum(row[name] for row in rows.values()) for name in ("in", "good"))
+        alarmed = "no alarm" if not alarms.found else f"{len(alarms.found)} in the report as warnings or accepted"
+        reason = f"The log is sound: {good:,} of {total:,} rows go on; {alarmed}."
+    if unused := alarms.unused():
+        notes.append(f"Accepted but not found: {', '.join(unused)}.")
+    unreadable = {n: item["reason"] for o in night.outcomes.values() for n, item in o.unreadable.items()}
+    return {
+        "gate": "validate_logs",
+        "open": not closing,
+        "reason": reason,
+        "alarms": alarms.as_json(),
+        "accepted": sorted(alarms.accept),
+        "rows": rows,
+        "unreadable_files": unreadable,
+        "newest_day": newest,
+        "compared_with": compared,
+        "reused_partitions": len(night.reused),
+        "notes": notes,
+        "simulated": bool(night.log.description.get("simulated", False)),
+        "source": str(night.log.description.get("source", "")),
+    }
+
+
+def _statistics(night: Night, alarms: Alarms, newest: str | None) -> dict[str, Any]:
+    days = sorted({o.day for o in night.outcomes.values() if o.day is not None and o.good})
+    scopes = {outcome.fingerprint for outcome in night.outcomes.values()}
+    kept = [pair for pair in alarms.earlier if pair[1] in scopes]
+    return {
+        "format": FORMAT,
+        "source": str(night.log.description.get("source", "")),
+        "simulated": bool(night.log.description.get("simulated", False)),
+        "days": days,
+        "newest_day": newest,
+        "accepted": sorted({*map(tuple, kept), *(pair for pair in alarms.acceptances() if pair[1])}),
+        "partitions": {key: outcome.as_json() for key, outcome in night.outcomes.items()},
+    }
+
+
+def _record(record: TaskRecord, body: dict[str, Any], night: Night) -> None:
+    record.figure("rows", body["rows"])
+    record.figure("alarms", [{"name": i["name"], "severity": i["severity"]} for i in body["alarms"]])
+    record.figure("reused_partitions", body["reused_partitions"])
+    for note in body["notes"]:
+        record.note(note)
+    for item in body["alarms"]:
+        record.note(f"{item['severity']}{' (accepted)' if item['accepted'] else ''}: {item['sentence']}")
+    bad = sum(row["quarantined"] for row in body["rows"].values())
+    if bad:
+        record.note(f"{bad:,} rows are in quarantine, each with its reason and origin.")

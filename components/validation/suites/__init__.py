@@ -1,0 +1,1 @@
+"""The expectation suites as JSON files, one a table; see `components.validation.expectations`."""

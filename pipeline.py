@@ -1,0 +1,162 @@
+"""Towerline: from a shop's log to a served release, as one Kubeflow pipeline, and the command line over it."""
+
+import sys
+
+from kfp import dsl
+
+from components.common.code import code_fingerprint
+from components.evaluation.component import evaluate_towers
+from components.features.component import build_features, materialise_features
+from components.index.component import upsert_embeddings
+from components.logs.component import inspect_inputs, load_log
+from components.placement import Needs, place
+from components.releases.component import promote_release
+from components.runs.component import report_run
+from components.serving.component import smoke_test
+from components.towers.component import train_towers
+from components.validation.component import open_gate, validate_logs
+
+SMALL = Needs(cpu="500m", memory="2G", minutes=30)
+READING = Needs(cpu="4", memory="16G", minutes=180)
+TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=1)
+SERVING = Needs(cpu="2", memory="8G", minutes=30, secrets=True)
+WRITING = Needs(cpu="4", memory="16G", minutes=180, retries=2, secrets=True)
+"""Resources on a cluster, sized for tens of millions of events; a laptop's run ignores them."""
+
+
+def _cached(room: str, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
+    """A task that may be answered from an earlier run: its key also holds the code of its room and those above it."""
+    return place(task, needs).set_env_variable("TOWERLINE_CODE", code_fingerprint(room)).set_caching_options(True)
+
+
+def _always(task: dsl.PipelineTask, needs: Needs = SMALL) -> dsl.PipelineTask:
+    """A task that acts on something outside its outputs and so runs every time."""
+    return place(task, needs).set_caching_options(False)
+
+
+def _gate(name: str, verdict: object, evidence: object) -> dsl.PipelineTask:
+    """A task that fails, and with it the run, when the verdict is closed."""
+    return _always(open_gate(name=name, verdict=verdict, evidence=evidence)).set_display_name(name.replace("_", " "))
+
+
+@dsl.pipeline(name="towerline", description="A shop's log in, a verified release behind an endpoint out.")
+def towerline(
+    source: str = "marketplace",
+    data: str = "",
+    model: str = "mgdspr",
+    workdir: str = "/towerline",
+    environment: str = "local",
+    accept: str = "",
+    provenance: str = "{}",
+    log_settings: str = "{}",
+    validation_settings: str = "{}",
+    feature_settings: str = "{}",
+    tower_settings: str = "{}",
+    evaluation_settings: str = "{}",
+    index_settings: str = "{}",
+    serving_settings: str = "{}",
+) -> None:
+    """The nightly run.
+
+    Args:
+        source: where the log comes from: marketplace (simulated), parquet, or a public set's name.
+        data: path of the source's files, as the tasks see it.
+        model: mgdspr, ueppr or mmse.
+        workdir: directory all tasks share: releases, feature store, checkpoints, runs.
+        environment: which feature store: local, redis or cluster.
+        accept: names of drift alarms a person accepts, comma-separated.
+        provenance: JSON object kept in the release: run id, code revision, settings.
+        log_settings: JSON object of overrides for loading the log.
+        validation_settings: JSON object of overrides for the data gate.
+        feature_settings: JSON object of overrides for histories and examples.
+        tower_settings: JSON object of overrides for the towers and their training.
+        evaluation_settings: JSON object of overrides for the evaluation and the quality gate.
+        index_settings: JSON object of overrides for the index.
+        serving_settings: JSON object of overrides for the smoke test's server.
+    """
+    with dsl.ExitHandler(_always(report_run(source=source, data=data, model=model, workdir=workdir))):
+        inputs = _always(inspect_inputs(source=source, data=data, settings=log_settings, workdir=workdir))
+
+        loaded = _cached(
+            "logs",
+            load_log(source=source, data=data, settings=log_settings, fingerprint=inputs.outputs["fingerprint"]),
+            READING,
+        )
+        checked = _cached(
+            "validation",
+            validate_logs(log=loaded.outputs["log"], settings=validation_settings, accept=accept, workdir=workdir),
+            READING,
+        )
+        data_gate = _gate("data_gate", checked.outputs["verdict"], checked.outputs["report"])
+
+        features = _cached(
+            "features", build_features(log=checked.outputs["checked"], settings=feature_settings), READING
+        )
+        features.after(data_gate)
+        online = _always(
+            materialise_features(
+                sources=features.outputs["sources"],
+                settings=feature_settings,
+                environment=environment,
+                workdir=workdir,
+            ),
+            WRITING,
+        )
+
+        trained = _cached(
+            "towers",
+            train_towers(examples=features.outputs["examples"], model=model, settings=tower_settings, workdir=workdir),
+            TRAINING,
+        )
+        evaluated = _cached(
+            "evaluation",
+            evaluate_towers(
+                examples=features.outputs["examples"],
+                towers=trained.outputs["towers"],
+                truth=loaded.outputs["truth"],
+                workdir=workdir,
+                current_release=inputs.outputs["current_release"],
+                settings=evaluation_settings,
+            ),
+            READING,
+        )
+        quality_gate = _gate("quality_gate", evaluated.outputs["blessing"], evaluated.outputs["evaluation"])
+
+        candidate = _always(
+            upsert_embeddings(
+                examples=features.outputs["examples"],
+                towers=trained.outputs["towers"],
+                evaluation=evaluated.outputs["evaluation"],
+                settings=index_settings,
+                provenance=provenance,
+                workdir=workdir,
+            ),
+            WRITING,
+        ).after(quality_gate)
+
+        tested = _always(
+            smoke_test(release=candidate.output, settings=serving_settings, workdir=workdir), SERVING
+        ).after(online)
+        infrastructure_gate = _gate("infrastructure_gate", tested.outputs["blessing"], tested.outputs["blessing"])
+
+        _always(
+            promote_release(
+                release=candidate.output,
+                quality=evaluated.outputs["blessing"],
+                infrastructure=tested.outputs["blessing"],
+                statistics=checked.outputs["statistics"],
+                workdir=workdir,
+            ),
+            SERVING,
+        ).after(infrastructure_gate)
+
+
+def main() -> int:
+    """The command line; returns the exit code."""
+    from components.runs.commands import main as command_line
+
+    return command_line(towerline)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

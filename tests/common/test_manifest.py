@@ -1,0 +1,74 @@
+import pytest
+
+from components.common.errors import BadInput, NotFound
+from components.common.files import write_json
+from components.common.manifest import (
+    Release,
+    current_release_id,
+    fingerprint_files,
+    list_release_ids,
+    read_release,
+    release_directory,
+    set_current,
+    verify_files,
+    write_release,
+)
+
+
+def make_release(workdir, release_id="20260102-030405-abc123"):
+    directory = release_directory(workdir, release_id)
+    (directory / "towers").mkdir(parents=True)
+    (directory / "towers" / "towers.safetensors").write_bytes(b"weights")
+    release = Release(
+        release_id, "mgdspr", True, "towerline_x", {}, "shopper_history_v1", {}, "c0de", {}, {}, {},
+        fingerprint_files(directory), "2026-01-02T03:04:05+00:00", None, directory,
+    )  # fmt: skip
+    write_release(release)
+    return release
+
+
+def test_a_release_round_trips(tmp_path):
+    release = make_release(tmp_path)
+    assert read_release(tmp_path, release.release_id) == release
+    assert list_release_ids(tmp_path) == [release.release_id]
+    verify_files(release)
+
+
+def test_a_changed_or_missing_file_is_named(tmp_path):
+    release = make_release(tmp_path)
+    path = release.path("towers", "towers.safetensors")
+    path.write_bytes(b"other")
+    with pytest.raises(BadInput, match=r"towers/towers\.safetensors"):
+        verify_files(release)
+    path.unlink()
+    with pytest.raises(BadInput, match="misses its file"):
+        verify_files(release)
+
+
+def test_a_directory_without_manifest_is_no_release(tmp_path):
+    release = make_release(tmp_path)
+    release.path("release.json").unlink()
+    assert list_release_ids(tmp_path) == []
+    with pytest.raises(NotFound):
+        set_current(tmp_path, release.release_id)
+    assert current_release_id(tmp_path) is None
+
+
+def test_current_points_at_one_complete_release(tmp_path):
+    release = make_release(tmp_path)
+    set_current(tmp_path, release.release_id)
+    assert current_release_id(tmp_path) == release.release_id
+
+
+@pytest.mark.parametrize("release_id", ["../x", "a/b", "", ".hidden", "UPPER", "x" * 80])
+def test_an_id_cannot_leave_the_releases_directory(tmp_path, release_id):
+    with pytest.raises(BadInput, match="not a release id"):
+        release_directory(tmp_path, release_id)
+
+
+@pytest.mark.parametrize("body", [[], {"format": 99}, {"format": 1, "what": 1}])
+def test_a_foreign_manifest_is_refused(tmp_path, body):
+    release = make_release(tmp_path)
+    write_json(release.path("release.json"), body)
+    with pytest.raises(BadInput, match="not a release manifest"):
+        read_release(tmp_path, release.release_id)

@@ -1,0 +1,53 @@
+"""Shared logs of these tests: the default marketplace, made once, and where real data may lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.logs.contract import Log
+from components.logs.marketplace.generate import generate
+from components.logs.marketplace.truth import Truth
+from components.logs.marketplace.world import World, build_world
+from components.logs.settings import LogSettings
+
+SMALL = LogSettings(products=1000, days=3, history_days=4)
+
+
+@dataclass(frozen=True)
+class Market:
+    """A generated log with everything that is known about it."""
+
+    folder: Path
+    log: Log
+    truth: Truth
+    world: World
+    events: pd.DataFrame
+    searches: pd.DataFrame
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
+    """The marketplace of the default settings."""
+    folder = tmp_path_factory.mktemp("market")
+    generate(LogSettings(), folder / "log", folder / "truth")
+    log = Log(folder / "log")
+    return Market(
+        folder,
+        log,
+        Truth.read(folder / "truth"),
+        build_world(LogSettings()),
+        log.read("events").to_pandas(),
+        log.read("searches").to_pandas(),
+    )
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder with the public sets, from TOWERLINE_DATA."""
+    folder = os.environ.get("TOWERLINE_DATA")
+    if not folder:
+        pytest.skip("TOWERLINE_DATA does not name a folder with the public sets")
+    return Path(folder)

@@ -1,0 +1,113 @@
+"""A log that follows the contract is taken as it is; one that does not gets one clear sentence."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.common.errors import BadInput, NotFound
+from components.logs.contract import Log
+from components.logs.step import load_log
+from tests.logs.test_contract import write_log
+
+
+def load(data: Path, folder: Path) -> Log:
+    load_log("parquet", str(data), "{}", folder / "log", folder / "truth")
+    return Log(folder / "log")
+
+
+def replace(data: Path, table: str, rows: pa.Table) -> None:
+    """One flat file instead of a table's partitions."""
+    shutil.rmtree(data / table)
+    (data / table).mkdir()
+    pq.write_table(rows, data / table / "rows.parquet")
+
+
+def test_a_log_in_the_contract_is_taken_unchanged(tmp_path):
+    given = Log(write_log(tmp_path / "given"))
+    taken = load(given.path, tmp_path)
+    for table in ("products", "searches", "events"):
+        assert taken.read(table).equals(given.read(table))
+    assert taken.description["counts"] == given.description["counts"]
+    assert taken.has == given.has
+
+
+def test_a_log_without_log_json_is_taken(tmp_path):
+    write_log(tmp_path / "given")
+    (tmp_path / "given" / "log.json").unlink()
+    assert load(tmp_path / "given", tmp_path).simulated is False
+
+
+def test_a_simulated_log_stays_labelled(tmp_path):
+    data = write_log(tmp_path / "given")
+    (data / "log.json").write_text((data / "log.json").read_text().replace('"simulated": false', '"simulated": true'))
+    assert load(data, tmp_path).simulated is True
+
+
+def test_rows_outside_partitions_are_written_by_day(tmp_path):
+    data = write_log(tmp_path / "given")
+    before = Log(data).read("events")
+    replace(data, "events", before)
+    log = load(data, tmp_path)
+    assert log.days("events") == ["2026-03-01", "2026-03-02"]
+    assert log.read("events").equals(before)
+
+
+def test_a_log_with_one_time_is_split_by_query(tmp_path):
+    data = write_log(tmp_path / "given")
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    for table in ("searches", "events"):
+        rows = Log(data).read(table)
+        place = rows.column_names.index("timestamp")
+        replace(data, table, rows.set_column(place, "timestamp", pa.array([moment] * len(rows))))
+    log = load(data, tmp_path)
+    assert log.split == "query"
+    assert log.has["times"] is False
+
+
+def test_a_missing_table_is_named(tmp_path):
+    data = write_log(tmp_path / "given")
+    shutil.rmtree(data / "events")
+    with pytest.raises(NotFound, match=r"table events is missing: .*/events holds no Parquet file"):
+        load(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"product_id": ["a"], "name": ["Shoe"]}, r"required column title is missing in .*rows\.parquet"),
+        (
+            {"product_id": ["a", "b"], "title": ["Shoe", "Boot"], "price": ["12", "cheap"]},
+            r"Table products in .*rows\.parquet: column price, row 0: the value '12' is not of the type double",
+        ),
+        (
+            {"product_id": ["a"], "title": ["Shoe"], "updated_at": [1_700_000_000]},
+            "column updated_at, row 0: the value 1700000000 is not of the type timestamp",
+        ),
+    ],
+)
+def test_a_table_no_file_of_which_can_be_read_names_column_row_and_value(tmp_path, columns, sentence):
+    data = write_log(tmp_path / "given")
+    replace(data, "products", pa.table(columns))
+    with pytest.raises(BadInput, match=sentence):
+        load(data, tmp_path)
+
+
+def test_a_value_in_an_unpartitioned_file_is_named_by_its_row(tmp_path):
+    data = write_log(tmp_path / "given")
+    rows = Log(data).read("events")
+    replace(data, "events", rows.set_column(1, "product_id", pa.array(["a", "a", None, "a"])))
+    with pytest.raises(BadInput, match="column product_id, row 2: the value is null"):
+        load(data, tmp_path)
+
+
+def test_one_bad_file_among_good_ones_is_left_to_the_validation(tmp_path):
+    data = write_log(tmp_path / "given")
+    torn = data / "events" / "dt=2026-03-02" / "part-00000.parquet"
+    torn.write_bytes(torn.read_bytes()[:-10])
+    log = load(data, tmp_path)
+    assert log.description["counts"]["events"] == 2
+    assert any("not readable Parquet" in note for note in log.description["notes"])

@@ -1,0 +1,198 @@
+"""What code and manifests both name is named the same: claim, path, secret keys, users, ports, commands."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import placement
+from components.common.settings import from_overrides
+from components.image import IMAGE
+from components.index import backends
+from components.runs.commands import build_parser
+from components.runs.schedule import six_field_cron
+from components.serving import __main__ as serving
+from components.serving.settings import ServingSettings
+from tests.manifests.reading import BUILDS, ROOT, Document, built, pods, written
+
+WRITTEN = [document for _, document in written()]
+_STORE = (ROOT.parent / "feature_repo/environments/redis/feature_store.yaml").read_text(encoding="utf-8")
+REDIS = re.search(r"\$\{(TOWERLINE_REDIS)\}", _STORE)
+
+
+def one(kind: str, name: str = "towerline", documents: list[Document] | None = None) -> Document:
+    (found,) = [
+        document
+        for document in documents or WRITTEN
+        if (document["kind"], document["metadata"]["name"]) == (kind, name)
+    ]
+    return found
+
+
+def endpoint_container(document: Document, part: str = "predictor") -> Document:
+    (container,) = document["spec"][part]["containers"]
+    return container
+
+
+def served_by(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the server's own command line makes of a container's arguments."""
+    seen: dict[str, Any] = {}
+
+    def serve(workdir: Path, release: Any, host: Any, port: Any, settings: Any, announce: Any) -> None:
+        own = from_overrides(ServingSettings, {**settings, "host": host, "port": str(port)})
+        seen.update(workdir=workdir, release=release, settings=own, announce=announce)
+
+    monkeypatch.setattr(serving, "serve", serve)
+    assert serving.main(arguments) == 0
+    return seen
+
+
+def test_the_claim_and_its_mount_path_are_those_of_the_tasks() -> None:
+    assert one("PersistentVolumeClaim", placement.VOLUME_CLAIM)["spec"]["accessModes"] == ["ReadWriteMany"]
+    claims = 0
+    for document in WRITTEN:
+        for _, pod in pods(document):
+            named = {v["name"] for v in pod["volumes"] if "persistentVolumeClaim" in v}
+            assert {v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"] in named} <= {
+                placement.VOLUME_CLAIM
+            }
+            for container in pod["containers"]:
+                for mount in container.get("volumeMounts", []):
+                    if mount["name"] in named:
+                        claims += 1
+                        assert mount["mountPath"] == placement.MOUNT_PATH
+    assert claims == 4
+
+
+def test_our_image_runs_as_the_user_of_the_tasks() -> None:
+    seen = 0
+    for document in WRITTEN:
+        for _, pod in pods(document):
+            for container in pod["containers"]:
+                if container["image"] == IMAGE:
+                    seen += 1
+                    own = {**pod.get("securityContext", {}), **container["securityContext"]}
+                    assert (own["runAsUser"], own["runAsGroup"]) == (placement._USER, placement._USER)
+    assert seen == 5
+
+
+def test_the_secret_has_the_keys_that_tasks_and_servers_read() -> None:
+    assert REDIS is not None
+    kept = {
+        item["secretKey"]
+        for document in WRITTEN
+        if document["kind"] == "ExternalSecret" and document["spec"]["target"]["name"] == placement.SECRET
+        for item in document["spec"]["data"]
+    }
+    environment = endpoint_container(one("InferenceService"))["env"]
+    read = {item["valueFrom"]["secretKeyRef"]["key"]: item["name"] for item in environment}
+    assert read == {"milvus-uri": backends.URI, "milvus-token": backends.TOKEN, "redis": REDIS[1]}
+    assert placement._SECRET_ENVIRONMENT.items() <= read.items()
+    assert kept == {*read, "redis-password"}
+    for document in WRITTEN:
+        for name, key in re.findall(r"'secretKeyRef': {'name': '([^']+)', 'key': '([^']+)'", str(document)):
+            assert name == placement.SECRET
+            assert key in kept
+
+
+def test_the_guide_makes_the_secret_with_the_same_keys() -> None:
+    guide = (ROOT.parent / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r"--from-(?:literal|file)=([\w-]+)", guide))
+    assert {*placement._SECRET_ENVIRONMENT, "redis", "redis-password"} <= keys
+    assert f"create secret generic {placement.SECRET}" in guide
+
+
+def test_milvus_answers_where_the_guide_says() -> None:
+    guide = (ROOT.parent / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    assert f"http://{one('Milvus')['metadata']['name']}-milvus:19530" in guide
+
+
+def test_the_endpoint_is_started_as_the_server_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    container = endpoint_container(one("InferenceService"))
+    assert container["command"] == ["python", "-m", "components.serving"]
+    seen = served_by(container["args"], monkeypatch)
+    settings = seen["settings"]
+    assert (str(seen["workdir"]), seen["release"]) == (placement.MOUNT_PATH, None)
+    assert (settings.host, settings.role, settings.environment) == ("0.0.0.0", "all", "redis")
+    assert [port["containerPort"] for port in container["ports"]] == [settings.port]
+    writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
+    assert any(seen["announce"].is_relative_to(path) for path in writable)
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": settings.port}
+
+
+@pytest.mark.parametrize("directory", [name for name in BUILDS if "endpoint" in name])
+def test_a_built_endpoint_is_started_as_the_server_wants_it(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = one("InferenceService", documents=built(directory))
+    seen = served_by(endpoint_container(endpoint)["args"], monkeypatch)
+    assert seen["settings"].role == ("predictor" if "transformer" in endpoint["spec"] else "all")
+    assert endpoint["spec"]["predictor"]["minReplicas"] <= endpoint["spec"]["predictor"]["maxReplicas"]
+
+
+def test_the_transformer_finds_its_predictor_in_what_kserve_appends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """KServe appends three options to a transformer's arguments; the real shell script is run with them."""
+    endpoint = one("InferenceService", documents=built("overlays/production/endpoint-split"))
+    command = endpoint_container(endpoint, "transformer")["command"]
+    assert "args" not in endpoint_container(endpoint, "transformer")
+    recorder = tmp_path / "python"
+    recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    recorder.chmod(0o755)
+    appended = ["--model_name", "towerline", "--predictor_host", "towerline-predictor.shop", "--http_port", "8080"]
+    done = subprocess.run(
+        [*command, *appended], capture_output=True, text=True, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    )
+    words = done.stdout.splitlines()
+    assert words[:2] == ["-m", "components.serving"]
+    settings = served_by(words[2:], monkeypatch)["settings"]
+    assert (settings.role, settings.predictor_url) == ("transformer", "http://towerline-predictor.shop")
+
+
+@pytest.mark.parametrize("directory", ["overlays/dev", "overlays/production"])
+def test_the_schedules_command_is_one_that_the_command_line_takes(directory: str) -> None:
+    documents = built(directory)
+    (container,) = pods(one("CronJob", "towerline-schedule", documents))[0][1]["containers"]
+    values = {**one("ConfigMap", "towerline-schedule", documents)["data"], "NAMESPACE": "shop"}
+    words = [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], text) for text in container["args"]]
+    options = build_parser().parse_args(words)
+    assert (options.command, options.action) == ("schedule", "set")
+    assert options.image == container["image"]
+    assert options.namespace == "shop"
+    assert options.data == "" or options.data.startswith(placement.MOUNT_PATH)
+    assert six_field_cron(options.cron).split()[0] == "0"
+
+
+def test_the_schedules_token_is_where_its_command_reads_it() -> None:
+    pod = pods(one("CronJob", "towerline-schedule"))[0][1]
+    (container,) = pod["containers"]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "token"]
+    (token,) = [v for v in pod["volumes"] if v["name"] == "token"]
+    path = f"{mount['mountPath']}/{token['projected']['sources'][0]['serviceAccountToken']['path']}"
+    assert f'TOWERLINE_KFP_TOKEN="$(cat {path})"' in container["command"][2]
+
+
+def test_the_training_jobs_processes_call_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = one("PyTorchJob", "towerline-train")
+    source = (ROOT / "training" / "train.py").read_text(encoding="utf-8")
+    space: dict[str, Any] = {"__name__": "train"}
+    exec(compile(source, "train.py", "exec"), space)
+    seen: list[Any] = []
+    space["run"] = lambda *arguments: seen.append(arguments)
+    for replica in job["spec"]["pytorchReplicaSpecs"].values():
+        (container,) = replica["template"]["spec"]["containers"]
+        script, *arguments = container["args"]
+        mounted = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+        assert script == f"{mounted['train']}/train.py"
+        assert space["main"](arguments) == 0
+    master, worker = seen
+    assert master == worker
+    assert all(str(path).startswith(placement.MOUNT_PATH) for path in (master[0], master[1], master[4]))
+
+
+def test_the_deployer_may_do_what_deploying_does_and_nothing_else() -> None:
+    role = one("Role", "towerline-deployer")
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"inferenceservices"}
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"create", "get", "update", "delete"}
+    assert one("InferenceService")["metadata"]["name"] in role["rules"][1]["resourceNames"]

@@ -1,0 +1,100 @@
+import json
+
+import pytest
+
+from components.common.errors import BadSetting, GateClosed, NotFound
+from components.common.manifest import current_release_id
+from components.releases.ledger import read_rollout, rollout_path
+from components.releases.operations import list_releases, promote, rollback
+from components.releases.rollout import abort, advance, finish, start_canary
+from components.serving.rollout import read_rollout as read_as_serving
+from components.serving.rollout import stopped_rollout
+from tests.releases.conftest import A, B, C
+
+
+@pytest.fixture
+def served(workdir, make, blessings):
+    make(A, B, C)
+    promote(workdir, A, **blessings(A))
+
+
+pytestmark = pytest.mark.usefixtures("served")
+
+
+def test_a_canary_gets_its_share_and_the_served_release_stays(workdir, blessings):
+    start_canary(workdir, B, 5, **blessings(B))
+    assert current_release_id(workdir) == A
+    seen = read_as_serving(workdir)
+    assert (seen.stable, seen.canary, seen.percent) == (A, B, 5)
+    assert {row["release_id"]: row["state"] for row in list_releases(workdir)} == {
+        A: "served",
+        B: "canary",
+        C: "candidate",
+    }
+    advance(workdir, 50)
+    assert read_as_serving(workdir).percent == 50
+
+
+@pytest.mark.parametrize("gate", ["quality", "infrastructure"])
+def test_a_canary_needs_both_gates(workdir, blessings, gate):
+    both = blessings(B)
+    both[gate]["open"] = False
+    with pytest.raises(GateClosed):
+        start_canary(workdir, B, 5, **both)
+    assert read_as_serving(workdir) is None
+
+
+def test_finishing_promotes_the_canary_with_the_blessings_it_started_with(workdir, blessings):
+    start_canary(workdir, B, 5, **blessings(B))
+    assert finish(workdir) == B == current_release_id(workdir)
+    assert read_as_serving(workdir) is None
+    assert rollback(workdir) == A
+
+
+def test_aborting_takes_the_canary_back_and_says_why(workdir, blessings):
+    start_canary(workdir, B, 5, **blessings(B))
+    rollout = abort(workdir, "Too many complaints.")
+    assert rollout["stopped"]["reason"] == "Too many complaints."
+    assert abort(workdir, "Again.") == rollout
+    assert read_as_serving(workdir) is None
+    assert current_release_id(workdir) == A
+    with pytest.raises(NotFound, match="no canary"):
+        finish(workdir)
+
+
+def test_a_canary_that_serving_stopped_can_be_neither_advanced_nor_finished(workdir, blessings):
+    start_canary(workdir, B, 5, **blessings(B))
+    body = stopped_rollout(json.loads(rollout_path(workdir).read_text()), "3 % failed.", "2026-01-05T00:00:00+00:00")
+    rollout_path(workdir).write_text(json.dumps(body))
+    for operation in (lambda: advance(workdir, 50), lambda: finish(workdir)):
+        with pytest.raises(GateClosed, match=r"was stopped: 3 % failed\."):
+            operation()
+    assert abort(workdir, "seen")["stopped"]["reason"] == "3 % failed."
+    start_canary(workdir, B, 1, **blessings(B))
+    assert read_as_serving(workdir).percent == 1
+
+
+def test_another_promotion_ends_the_canary_for_good(workdir, blessings):
+    start_canary(workdir, B, 5, **blessings(B))
+    promote(workdir, C, **blessings(C))
+    assert read_rollout(workdir)["canary"] is None
+    assert rollback(workdir) == A
+    assert read_as_serving(workdir) is None
+    assert read_rollout(workdir) == {"stable": A, "canary": None, "percent": 0}
+
+
+@pytest.mark.parametrize("percent", [-1, 101, float("nan"), "5", True, None])
+def test_a_share_out_of_range_is_refused(workdir, blessings, percent):
+    with pytest.raises(BadSetting, match="0 to 100 percent"):
+        start_canary(workdir, B, percent, **blessings(B))
+
+
+def test_the_served_release_cannot_be_its_own_canary(workdir, blessings):
+    with pytest.raises(BadSetting, match="served to everybody"):
+        start_canary(workdir, A, 5, **blessings(A))
+
+
+def test_nothing_to_advance_without_a_canary(workdir):
+    with pytest.raises(NotFound, match="no canary"):
+        advance(workdir, 5)
+    assert abort(workdir, "nothing")["canary"] is None

@@ -1,0 +1,76 @@
+import json
+import os
+
+import pytest
+
+from components.common.errors import GateClosed, NotFound
+from components.common.manifest import current_release_id
+from components.common.records import read_task_records
+from components.releases.operations import list_releases, rollback
+from components.releases.step import run
+from tests.releases.conftest import A, B, C
+
+
+@pytest.fixture
+def step(workdir, tmp_path, make, blessings, monkeypatch):
+    monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path / "run"))
+
+    def call(release_id, statistics="", **changes):
+        make(release_id)
+        paths = {}
+        for gate, blessing in blessings(release_id).items():
+            paths[gate] = tmp_path / f"{gate}.json"
+            paths[gate].write_text(json.dumps({**blessing, **changes.get(gate, {})}))
+        folder = tmp_path / f"statistics-{release_id}"
+        folder.mkdir()
+        if statistics:
+            (folder / "statistics.json").write_text(statistics)
+            os.utime(folder / "statistics.json", (1, 1))
+        return run(workdir, release_id, paths["quality"], paths["infrastructure"], folder)
+
+    return call
+
+
+def newest(workdir):
+    """The statistics the data gate would compare with: those whose `statistics.json` is youngest."""
+    found = (workdir / "statistics").glob("*/statistics.json")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).read_text()
+
+
+def test_the_step_promotes_and_retires_and_records_the_release(workdir, tmp_path, step):
+    for release_id in (A, B, C):
+        assert step(release_id, "{}") == release_id
+    assert [row["release_id"] for row in list_releases(workdir)] == [B, C]
+    record = read_task_records(tmp_path / "run")["promote_release"]
+    assert record["figures"] == {"release": C, "simulated": True}
+    assert record["notes"] == [f"Release {A} was retired, index and files together."]
+    assert sorted(path.name for path in (workdir / "statistics").iterdir()) == [B, C]
+
+
+def test_a_closed_gate_changes_nothing(workdir, tmp_path, step):
+    step(A, "first")
+    with pytest.raises(GateClosed, match="it is worse"):
+        step(B, "second", quality={"open": False, "reason": "it is worse."})
+    assert current_release_id(workdir) == A
+    assert newest(workdir) == "first"
+    assert read_task_records(tmp_path / "run")["promote_release"]["state"] == "closed"
+
+
+def test_the_next_log_is_compared_with_that_of_the_served_release(workdir, step):
+    step(A, "first")
+    step(B, "second")
+    assert newest(workdir) == "second"
+    rollback(workdir)
+    assert newest(workdir) == "first"
+
+
+def test_a_run_without_statistics_promotes_all_the_same(workdir, step):
+    assert step(A) == A
+    assert not (workdir / "statistics").exists()
+
+
+def test_a_missing_blessing_file_is_named(workdir, tmp_path, make):
+    make(A)
+    with pytest.raises(NotFound, match=r"quality\.json does not exist"):
+        run(workdir, A, tmp_path / "quality.json", tmp_path / "infrastructure.json", tmp_path)
+    assert current_release_id(workdir) is None

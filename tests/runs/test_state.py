@@ -1,0 +1,52 @@
+from components.common.files import read_json, write_json
+from components.runs.state import TASKS, RunRequest, finish_run, settle_killed_runs, start_run, task_table
+
+
+def record(task, state="done", **more):
+    body = {"task": task, "state": state, "seconds": 1.0, "reason": "", "notes": [], "figures": {}, "peak_bytes": 1}
+    return {**body, **more}
+
+
+def write_records(folder, records):
+    for item in records:
+        write_json(folder / "tasks" / f"{item['task']}.json", item)
+
+
+def test_a_task_without_record_was_reused_when_a_later_one_ran():
+    rows = task_table({"inspect_inputs": record("inspect_inputs"), "data_gate": record("data_gate")})
+    states = {row["task"]: row["state"] for row in rows}
+    assert states["load_log"] == "reused"
+    assert states["train_towers"] == "not reached"
+
+
+def test_a_closed_gate_stops_the_run_and_gives_its_reason(tmp_path):
+    start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), "old")
+    write_records(tmp_path, [record("inspect_inputs"), record("data_gate", "closed", reason="too few rows.")])
+    run = finish_run(tmp_path, "old", "task failed")
+    assert (run["state"], run["gate"], run["reason"], run["release"]) == ("stopped", "data_gate", "too few rows.", None)
+
+
+def test_a_finished_run_names_its_release(tmp_path):
+    start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
+    write_records(tmp_path, [*map(record, TASKS[:-1]), record(TASKS[-1], figures={"release": "r1"})])
+    run = finish_run(tmp_path, "r1")
+    assert (run["state"], run["release"]) == ("succeeded", "r1")
+    assert finish_run(tmp_path, "r1")["tasks"] == run["tasks"]
+
+
+def test_a_task_that_died_without_a_word_fails_the_run(tmp_path):
+    start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
+    write_records(tmp_path, [record("inspect_inputs"), record("train_towers", "running")])
+    run = finish_run(tmp_path, None, "task train-towers failed")
+    assert run["state"] == "failed"
+    assert "train_towers" in run["reason"]
+
+
+def test_a_run_that_was_killed_is_settled_by_the_next(tmp_path):
+    folder = tmp_path / "runs" / "run-1"
+    start_run(folder, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
+    body = read_json(folder / "run.json")
+    write_json(folder / "run.json", {**body, "pid": 2**22 + 1})
+    assert settle_killed_runs(tmp_path) == ["run-1"]
+    assert read_json(folder / "run.json")["state"] == "killed"
+    assert settle_killed_runs(tmp_path) == []

@@ -1,0 +1,291 @@
+"""Every loss equals its equation written per example in NumPy, masks included."""
+
+import doctest
+import importlib
+import math
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+
+import components.towers.losses
+import components.towers.negatives
+from components.common.errors import BadInput, BadSetting
+from components.towers.interfaces import IN_BATCH, UNIFORM, Negatives
+from components.towers.losses.mixed_hard_negatives import MixedHardNegatives
+from components.towers.losses.multi_part_hinge import MultiPartHinge
+from components.towers.losses.pairwise_hinge import PairwiseHinge
+from components.towers.losses.sampled_softmax import SampledSoftmax
+from components.towers.losses.scores import SoftMaximum
+from components.towers.losses.stage_ranking import StageRanking
+
+B, M, D = 5, 12, 6
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def data():
+    """A batch whose masks matter: positives among the shared negatives, extra positives, repeated rows."""
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    return {
+        "q": draw(B, D),
+        "p": draw(B, D),
+        "n": Negatives(
+            draw(M, D),
+            item_index=torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 20]),
+            log_q=torch.randn(M, generator=generator, dtype=torch.float64),
+            source=torch.tensor([UNIFORM] * 7 + [IN_BATCH] * 5, dtype=torch.int8),
+        ),
+        "index": torch.tensor([1, 30, 31, 4, 1]),
+        "extra": torch.tensor([[1, 2], [30, -1], [31, 9], [4, -1], [1, -1]]),
+        "positive_log_q": torch.randn(B, generator=generator, dtype=torch.float64),
+        "weights": torch.tensor([1.0, 2.0, 1.0, 0.5, 4.0], dtype=torch.float64),
+        "stages": torch.tensor([1, 4, 3, 2, 4], dtype=torch.int8),
+    }
+
+
+def kept(data, b):
+    """Shared negatives that may serve example b."""
+    banned = {int(data["index"][b]), *(int(row) for row in data["extra"][b])}
+    return [m for m in range(M) if int(data["n"].item_index[m]) not in banned]
+
+
+def arrays(data):
+    return data["q"].numpy(), data["p"].numpy(), data["n"].vectors.numpy()
+
+
+@pytest.mark.parametrize("log_q", [False, True])
+def test_sampled_softmax_is_its_equation(data, log_q):
+    q, p, n = arrays(data)
+    tau, total = 0.7, 0.0
+    for b in range(B):
+        correction = data["n"].log_q.numpy() if log_q else np.zeros(M)
+        own = float(data["positive_log_q"][b]) if log_q else 0.0
+        top = math.exp(q[b] @ p[b] / tau - own)
+        rest = sum(math.exp(q[b] @ n[m] / tau - correction[m]) for m in kept(data, b))
+        total += float(data["weights"][b]) * -math.log(top / (top + rest))
+    loss = SampledSoftmax(tau, log_q_correction=log_q)(
+        data["q"], data["p"], data["n"], data["index"], data["extra"], data["positive_log_q"], data["weights"]
+    )
+    assert float(loss) == pytest.approx(total / float(data["weights"].sum()), rel=1e-5)
+
+
+def test_without_masks_every_shared_negative_counts(data):
+    q, p, n = arrays(data)
+    expected = np.mean([np.log(np.exp(q[b] @ p[b]) + np.exp(n @ q[b]).sum()) - q[b] @ p[b] for b in range(B)])
+    loss = SampledSoftmax(1.0, mask_same_item=False)(data["q"], data["p"], data["n"])
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_correction_without_log_q_is_refused(data):
+    with pytest.raises(BadInput, match="log_q"):
+        SampledSoftmax(log_q_correction=True)(
+            data["q"], data["p"], Negatives(data["n"].vectors, data["n"].item_index), data["index"]
+        )
+
+
+def test_correction_makes_an_overdrawn_negative_cost_less():
+    """Drawing one item ten times with its log-q is the same loss as drawing it once."""
+    query, positive, item = torch.randn(3, 1, 4, dtype=torch.float64)
+    loss = SampledSoftmax(1.0, log_q_correction=True)
+    once = loss(query, positive, Negatives(item, torch.tensor([3]), torch.zeros(1)), torch.tensor([0]))
+    often = Negatives(item.repeat(10, 1), torch.full((10,), 3), torch.full((10,), math.log(10.0)))
+    assert float(loss(query, positive, often, torch.tensor([0]))) == pytest.approx(float(once), rel=1e-5)
+
+
+def naive_mixed(data, tau, count, alphas, cosine):
+    """Eqs. 20 and 21 with the mixed vectors really built; alphas [B, N] in the order of falling score."""
+    q, p, n = arrays(data)
+    total = 0.0
+    for b in range(B):
+        allowed = kept(data, b)
+        order = sorted(allowed, key=lambda m: -(q[b] @ n[m]))[:count]
+        top = math.exp(q[b] @ p[b] / tau)
+        bottom = top + sum(math.exp(q[b] @ n[m] / tau) for m in allowed)
+        for place, m in enumerate(order):
+            mixed = alphas[b, place] * p[b] + (1 - alphas[b, place]) * n[m]
+            if cosine:
+                mixed = mixed / np.linalg.norm(mixed)
+            bottom += math.exp(q[b] @ mixed / tau)
+        total += -math.log(top / bottom)
+    return total / B
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("count", [0, 3, 11])
+def test_mixed_hard_negatives_equal_the_built_mixtures(data, cosine, count):
+    """count 11 exceeds what the masks leave some examples, so part of their row is empty."""
+    if cosine:
+        unit = torch.nn.functional.normalize
+        data["q"], data["p"] = unit(data["q"]), unit(data["p"])
+        data["n"] = Negatives(unit(data["n"].vectors), data["n"].item_index)
+    loss = MixedHardNegatives(SampledSoftmax(0.7), count, 0.4, 0.6, cosine=cosine)
+    alphas = torch.empty(B, max(count, 1), dtype=torch.float64)
+    alphas.uniform_(0.4, 0.6, generator=torch.Generator().manual_seed(9))
+    actual = loss(
+        data["q"], data["p"], data["n"], data["index"], data["extra"], generator=torch.Generator().manual_seed(9)
+    )
+    assert float(actual) == pytest.approx(naive_mixed(data, 0.7, count, alphas.numpy(), cosine), rel=1e-5)
+
+
+def test_gradient_of_mixed_negatives_equals_that_of_built_vectors(data):
+    """The linear shortcut changes nothing for any of the three inputs."""
+    inputs = [data["q"].requires_grad_(), data["p"].requires_grad_(), data["n"].vectors.requires_grad_()]
+    shared = Negatives(inputs[2], data["n"].item_index)
+    loss = MixedHardNegatives(SampledSoftmax(0.7), count=3)
+    actual = torch.autograd.grad(
+        loss(inputs[0], inputs[1], shared, torch.full((B,), -5), generator=torch.Generator().manual_seed(1)), inputs
+    )
+    alphas = torch.empty(B, 3, dtype=torch.float64).uniform_(0.4, 0.6, generator=torch.Generator().manual_seed(1))
+    scores = inputs[0] @ inputs[2].T
+    hard = inputs[2][scores.topk(3, dim=1).indices]  # [B, 3, D]
+    mixed = alphas.unsqueeze(2) * inputs[1].unsqueeze(1) + (1 - alphas.unsqueeze(2)) * hard  # [B, 3, D]
+    of_mixed = (mixed * inputs[0].unsqueeze(1)).sum(2)  # [B, 3]
+    logits = torch.cat([(inputs[0] * inputs[1]).sum(1, keepdim=True), scores, of_mixed], 1)
+    expected = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(logits / 0.7, torch.zeros(B, dtype=torch.long)), inputs
+    )
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_gradient_into_the_positive_stops_at_the_mixture_when_detached(data, detach):
+    """Of one example the loss is -log p: detached, the positive is pulled by (1 - p) q / tau and by nothing else."""
+    query, positive = data["q"][:1], data["p"][:1].clone().requires_grad_()
+    loss = MixedHardNegatives(SampledSoftmax(0.7), count=4, detach_positive=detach)
+    value = loss(query, positive, data["n"], data["index"][:1], generator=torch.Generator().manual_seed(1))
+    value.backward()
+    stopped = -(1 - torch.exp(-value.detach())) * query / 0.7  # [1, D]
+    assert torch.allclose(positive.grad, stopped) == detach
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"count": -1}, {"alpha_low": 0.6, "alpha_high": 0.4}, {"alpha_low": -0.1}, {"alpha_high": 1.1}]
+)
+def test_mixing_refuses_settings_outside_the_papers_range(arguments):
+    with pytest.raises(BadSetting):
+        MixedHardNegatives(SampledSoftmax(), **arguments)
+
+
+def test_pairwise_hinge_is_its_equation(data):
+    q, p, n = arrays(data)
+    weights = data["weights"].numpy()
+    each = [np.mean([max(0.0, 0.3 - q[b] @ p[b] + q[b] @ n[m]) for m in kept(data, b)]) for b in range(B)]
+    loss = PairwiseHinge(0.3)(data["q"], data["p"], data["n"], data["index"], data["extra"], data["weights"])
+    assert float(loss) == pytest.approx((np.array(each) * weights).sum() / weights.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("hardest", [{}, {IN_BATCH: 2}])
+def test_multi_part_hinge_is_its_equation(data, hardest):
+    unit = torch.nn.functional.normalize
+    data["q"], data["p"] = unit(data["q"]), unit(data["p"])
+    data["n"] = Negatives(unit(data["n"].vectors), data["n"].item_index, source=data["n"].source)
+    q, p, n = arrays(data)
+    thresholds, weights = (0.0, 0.5, 0.6, 0.7, 0.9), {UNIFORM: 0.25, IN_BATCH: 1.5}
+    each = np.zeros(B)
+    for b in range(B):
+        each[b] += max(0.0, thresholds[int(data["stages"][b])] - q[b] @ p[b])
+        for source, weight in weights.items():
+            own = [m for m in kept(data, b) if int(data["n"].source[m]) == source]
+            own = sorted(own, key=lambda m: -(q[b] @ n[m]))[: hardest.get(source, M)]
+            costs = [q[b] @ n[m] - 0.1 for m in own if q[b] @ n[m] > 0.1]
+            each[b] += weight * float(np.mean(costs or [0.0]))
+    loss = MultiPartHinge(thresholds, negative_threshold=0.1, hardest_of=hardest)
+    inputs = (data["q"], data["p"], data["n"], data["index"], data["stages"], data["extra"], weights)
+    own_weights = data["weights"].numpy()
+    assert float(loss(*inputs)) == pytest.approx(each.mean(), rel=1e-5)
+    assert float(loss(*inputs, data["weights"])) == pytest.approx(each @ own_weights / own_weights.sum(), rel=1e-5)
+
+
+def test_a_positive_above_its_threshold_gets_no_gradient(data):
+    query = torch.nn.functional.normalize(torch.ones(1, D)).requires_grad_()
+    empty = Negatives(torch.zeros(0, D), torch.zeros(0, dtype=torch.int64))
+    order = MultiPartHinge()(query, query.detach().clone(), empty, torch.tensor([0]), torch.tensor([4]))
+    order.backward()
+    assert float(order.detach()) == 0.0
+    assert float(query.grad.abs().sum()) == 0.0
+
+
+def test_multi_part_hinge_refuses_a_negative_threshold_above_a_positive_one():
+    with pytest.raises(BadSetting, match="below"):
+        MultiPartHinge(negative_threshold=0.8)
+
+
+@pytest.mark.parametrize("kind", ["hinge", "bpr"])
+def test_stage_ranking_is_its_equation(kind):
+    generator = torch.Generator().manual_seed(5)
+    q = torch.randn(4, D, generator=generator, dtype=torch.float64)
+    items = torch.randn(4, 5, D, generator=generator, dtype=torch.float64)
+    stages = torch.tensor([[4, 1, 0, 0, -1], [4, 0, 3, -1, -1], [2, 1, 0, -1, -1], [1, -1, -1, -1, -1]])
+    rows = torch.tensor([[5, 6, 7, 8, -1], [5, 9, 6, -1, -1], [1, 2, 3, -1, -1], [4, -1, -1, -1, -1]])
+    shared = Negatives(torch.randn(3, D, generator=generator, dtype=torch.float64), torch.tensor([7, 40, 9]))
+    margins = {"ordered>clicked": 0.2, "ordered>shown": 0.4, "clicked>shown": 0.1, "shown>random": 0.3}
+    level = {"ordered": (4,), "clicked": (1, 2, 3), "shown": (0,)}
+    expected = np.zeros(4)
+    for pair, margin in margins.items():
+        above, below = pair.split(">")
+        per_request = []
+        for r in range(4):
+            s = items[r].numpy() @ q[r].numpy()
+            high = [s[g] for g in range(5) if int(stages[r, g]) in level[above]]
+            if below == "random":
+                others = [m for m in range(3) if int(shared.item_index[m]) not in rows[r].tolist()]
+                low = [float(shared.vectors[m] @ q[r]) for m in others]
+            else:
+                low = [s[g] for g in range(5) if int(stages[r, g]) in level[below]]
+            cost = (
+                (lambda x, m=margin: max(0.0, m - x)) if kind == "hinge" else (lambda x: math.log1p(math.exp(-x / 0.5)))
+            )
+            per_request.append(np.mean([cost(a - b) for a in high for b in low] or [0.0]))
+        expected += np.array(per_request)
+    loss = StageRanking(kind=kind, margins=margins, temperature=0.5)
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    assert float(loss(q, items, stages, shared, rows)) == pytest.approx(expected.mean(), rel=1e-6)
+    assert float(loss(q, items, stages, shared, rows, weights)) == pytest.approx(
+        expected @ [0.1, 0.2, 0.3, 0.4], rel=1e-6
+    )
+
+
+def test_stage_ranking_of_one_stage_is_zero_and_differentiable():
+    query = torch.randn(2, D, requires_grad=True)
+    loss = StageRanking()(query, torch.randn(2, 3, D), torch.full((2, 3), 1))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+
+
+def test_unknown_stage_pair_is_named():
+    with pytest.raises(BadSetting, match="ordered>random"):
+        StageRanking(pairs=("ordered>random",))
+
+
+def test_soft_maximum_lies_between_the_mean_and_the_maximum_of_its_heads():
+    heads, items = torch.randn(3, 4, D), torch.randn(7, D)
+    per_head = heads @ items.T  # [3, 4, 7]
+    scores = SoftMaximum(0.5).all(heads, items)
+    assert bool((scores <= per_head.amax(1) + 1e-6).all())
+    assert bool((scores >= per_head.mean(1) - 1e-6).all())
+    torch.testing.assert_close(SoftMaximum(0.5).rows(heads, items[:3]), scores[:, :3].diagonal())
+    torch.testing.assert_close(SoftMaximum(0.5).grid(heads, items[:4].expand(3, 4, D)), scores[:, :4])
+
+
+@pytest.mark.parametrize("package", [components.towers.losses, components.towers.negatives])
+def test_the_example_of_every_docstring_runs(package):
+    for module in pkgutil.iter_modules(package.__path__):
+        loaded = importlib.import_module(f"{package.__name__}.{module.name}")
+        failed, _ = doctest.testmod(loaded, extraglobs={"torch": torch}, optionflags=doctest.NORMALIZE_WHITESPACE)
+        assert failed == 0, module.name
+
+
+@pytest.mark.parametrize(
+    "loss", [SampledSoftmax, PairwiseHinge, MultiPartHinge, StageRanking, MixedHardNegatives], ids=lambda c: c.__name__
+)
+def test_every_loss_documents_the_same_sections(loss):
+    for section in ("Args:", "Inputs:", "References:", "Relations:", "Example:"):
+        assert section in loss.__doc__

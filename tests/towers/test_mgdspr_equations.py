@@ -1,0 +1,172 @@
+"""MGDSPR's equations 2 to 16: the batched parts against one example at a time in NumPy, with random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.common.settings import from_overrides
+from components.towers.batches import query_batch
+from components.towers.data import load_training_data
+from components.towers.interfaces import LONG_TERM_ACTIONS
+from components.towers.models.mgdspr import MGDSPR, MgdsprSettings
+from components.towers.moving import padded_bags
+
+from . import naive
+from .conftest import SMALL, write_examples
+
+TOLERANCE = 1e-9  # in double precision, so that only a mistake can exceed it
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_examples(tmp_path_factory.mktemp("equations"), products=60, train=80, validation=40)
+    settings = make_settings()
+    return load_training_data(Path(folder), MGDSPR, settings)
+
+
+def make_settings(**overrides):
+    chosen = {**SMALL, "segment_layers": "2", "fusion_layers": "2", "score": "inner_product", "temperature": "2"}
+    return from_overrides(MgdsprSettings, {**chosen, **overrides})
+
+
+def make_model(data, seed=0, **overrides):
+    """A model with random numbers in every weight: what starts at zero or identity would hide a mistake."""
+    model = MGDSPR(make_settings(**overrides), data.schema)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.double().eval()
+
+
+def examples_of(data, row):
+    """Tokens and behaviours of one validation search as plain lists."""
+    examples, catalogue = data.validation, data.catalogue
+    query = int(examples.query[row])
+    text = {unit: bags.row(query).tolist() for unit, bags in examples.query_text.items()}
+    past = [examples.query_text["stems"].row(q).tolist() for q in examples.past.row(row).tolist()]
+
+    def product(item):
+        return catalogue.behaviour_fields(torch.tensor([item]))[0].tolist(), catalogue.text["stems"].row(item).tolist()
+
+    def products(bags):
+        return [product(item) for item in bags.row(row).tolist()]
+
+    long_term = [[fields for fields, _ in products(examples.long_term[action])] for action in LONG_TERM_ACTIONS]
+    return text, past, products(examples.real_time), products(examples.short_term), long_term
+
+
+def parts_of(model, data, row):
+    """H_real, H_short, H_long and Q_mgs of one search, by the naive equations."""
+    text, past, recent, earlier, long_term = examples_of(data, row)
+    fields = model.behaviour.fields
+    queries = naive.query_unit(model.unit_rows, model.tokens, text, past)
+
+    def vectors(window):
+        return np.array([naive.product_vector(fields, values, title) for values, title in window])
+
+    return (
+        queries,
+        naive.real_time(model.behaviour, queries, vectors(recent)),
+        naive.short_term(model.behaviour, queries, vectors(earlier)),
+        naive.long_term(fields, queries, long_term),
+    )
+
+
+ROWS = torch.arange(40)
+
+
+@pytest.mark.parametrize("token_weights", ["idf", "uniform"])
+def test_query_unit_equations_2_to_8(data, token_weights):
+    model = make_model(data, token_weights=token_weights)
+    with torch.no_grad():
+        rows = model.unit_rows(query_batch(data.validation, data.catalogue, ROWS, data.needs)).numpy()
+    assert rows.shape == (40, 6, 16)
+    for row in ROWS.tolist():
+        text, past, *_ = examples_of(data, row)
+        assert np.abs(rows[row] - naive.query_unit(model.unit_rows, model.tokens, text, past)).max() < TOLERANCE
+
+
+def test_behaviour_equations_9_to_14(data):
+    model = make_model(data)
+    batch = query_batch(data.validation, data.catalogue, ROWS, data.needs)
+    with torch.no_grad():
+        found = model.behaviour(model.unit_rows(batch), batch.behaviour)
+    lengths = set()
+    for row in ROWS.tolist():
+        _, *expected = parts_of(model, data, row)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert np.abs(ours[row].numpy() - theirs).max() < TOLERANCE
+        lengths.add(int(data.validation.real_time.lengths[row]))
+    assert len(lengths) > 3, "the searches must differ in history, or the masks are not tested"
+
+
+def test_fusion_equation_15(data):
+    model = make_model(data)
+    with torch.no_grad():
+        vectors = model.query(query_batch(data.validation, data.catalogue, ROWS, data.needs)).numpy()
+    for row in ROWS.tolist():
+        rows = np.concatenate(parts_of(model, data, row))
+        assert rows.shape == (24, 16)
+        assert np.abs(vectors[row] - naive.fusion(model.fusion, rows)).max() < TOLERANCE
+
+
+def test_item_tower_equation_16(data):
+    model = make_model(data, title_units="stems,character_3grams")
+    products = torch.arange(len(data.catalogue))
+    with torch.no_grad():
+        vectors = model.item(data.catalogue.batch(products)).numpy()
+    for row in products.tolist():
+        bags = [data.catalogue.text[unit].row(row).tolist() for unit in ("stems", "character_3grams")]
+        expected = naive.item(model.item_tower, int(data.catalogue.ids[row]), bags)
+        assert np.abs(vectors[row] - expected).max() < TOLERANCE
+
+
+def test_a_cosine_model_gives_the_same_directions_at_unit_length(data):
+    batch = query_batch(data.validation, data.catalogue, ROWS, data.needs)
+    with torch.no_grad():
+        plain, unit = (make_model(data, score=score).query(batch) for score in ("inner_product", "cosine"))
+    assert torch.allclose(unit, torch.nn.functional.normalize(plain, dim=1), atol=TOLERANCE)
+
+
+def test_padding_and_the_company_of_other_examples_change_nothing(data):
+    """A search alone, padded, or among others: one vector. This is what lets training, ONNX and serving share it."""
+    model = make_model(data)
+    batch = query_batch(data.validation, data.catalogue, ROWS, data.needs)
+    with torch.no_grad():
+        together, padded = model.query(batch), model.query(padded_bags(batch))
+        alone = torch.cat(
+            [model.query(query_batch(data.validation, data.catalogue, row.reshape(1), data.needs)) for row in ROWS]
+        )
+    assert torch.allclose(together, padded, atol=TOLERANCE)
+    assert torch.allclose(together, alone, atol=TOLERANCE)
+
+
+def test_without_history_the_behaviour_rows_are_zero_and_the_vector_is_that_of_the_query(data):
+    model = make_model(data)
+    newcomer = next(row for row in range(len(data.validation)) if int(data.validation.real_time.lengths[row]) == 0
+                    and not any(int(bags.lengths[row]) for bags in data.validation.long_term.values()))  # fmt: skip
+    batch = query_batch(data.validation, data.catalogue, torch.tensor([newcomer]), data.needs)
+    with torch.no_grad():
+        rows = model.behaviour(model.unit_rows(batch), batch.behaviour)
+    assert all(not part.any() for part in rows)
+
+
+@pytest.mark.parametrize(
+    ("switch", "rows"), [({"mgs": "false"}, 4), ({"trm": "false"}, 24), ({"history": "false"}, 6), ({}, 24)]
+)
+def test_switches_leave_out_their_part(data, switch, rows):
+    model = make_model(data, **switch)
+    seen = []
+    model.fusion.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    with torch.no_grad():
+        model.query(query_batch(data.validation, data.catalogue, ROWS, data.needs))
+    assert seen == [rows]
+
+
+def test_tables_are_shared_by_both_towers(data):
+    model = make_model(data)
+    assert model.item_tower.tokens is model.unit_rows.tokens is model.behaviour.fields.tokens
+    assert model.item_tower.ids is model.behaviour.fields.ids

@@ -1,0 +1,75 @@
+"""What a person accepts by name goes through, and stands in the verdict."""
+
+from pathlib import Path
+
+import pytest
+
+from components.common.errors import BadSetting
+from components.validation.alarms import Alarms
+from tests.validation.corruptions_files import partition_doubled_inside_its_file
+from tests.validation.corruptions_traffic import category_tree_replaced
+from tests.validation.shop import Result, copy, validate
+
+
+@pytest.fixture
+def new_tree(sound_log: Path, tmp_path: Path) -> Path:
+    log = copy(sound_log, tmp_path / "log")
+    category_tree_replaced(log)
+    return log
+
+
+def test_a_closed_gate_says_what_to_accept(new_tree: Path, sound: Result, tmp_path: Path) -> None:
+    result = validate(new_tree, tmp_path / "run", previous=sound.folder / "statistics")
+    assert not result.open
+    assert result.verdict["reason"].endswith("If this is meant, accept 'category_mix' by name.")
+
+
+def test_an_accepted_change_goes_through_and_is_recorded(new_tree: Path, sound: Result, tmp_path: Path) -> None:
+    result = validate(new_tree, tmp_path / "run", previous=sound.folder / "statistics", accept="category_mix")
+    assert result.open
+    assert result.verdict["accepted"] == ["category_mix"]
+    assert result.alarm("category_mix")["accepted"]
+    assert result.alarm("category_mix")["severity"] == "stop"
+
+
+def test_accepting_one_alarm_accepts_no_other(new_tree: Path, sound: Result, tmp_path: Path) -> None:
+    result = validate(new_tree, tmp_path / "run", previous=sound.folder / "statistics", accept="brand_mix")
+    assert not result.open
+    assert "Accepted but not found: brand_mix." in result.verdict["notes"]
+
+
+def test_the_accepted_tree_is_the_next_nights_usual(new_tree: Path, sound: Result, tmp_path: Path) -> None:
+    accepted = validate(new_tree, tmp_path / "one", previous=sound.folder / "statistics", accept="category_mix")
+    result = validate(new_tree, tmp_path / "two", previous=accepted.folder / "statistics")
+    assert result.open
+    assert "category_mix" not in result.names
+
+
+def test_an_accepted_partition_stays_accepted_while_its_content_does(sound_log: Path, tmp_path: Path) -> None:
+    log = copy(sound_log, tmp_path / "log")
+    partition_doubled_inside_its_file(log)
+    names = "doubled_partition,bad_day,bad_events,counts"
+    first = validate(log, tmp_path / "one", accept=names)
+    second = validate(log, tmp_path / "two", previous=first.folder / "statistics", accept="counts")
+    assert first.open
+    assert second.open, second.verdict["reason"]
+    assert second.alarm("doubled_partition")["accepted"]
+
+
+def test_an_unknown_name_is_refused_before_any_work(sound_log: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"unknown alarm 'categry_mix'.*Did you mean 'category_mix'"):
+        validate(sound_log, tmp_path / "run", accept="categry_mix")
+    assert not (tmp_path / "run" / "checked").exists()
+
+
+def test_a_shop_can_turn_an_alarm_into_a_warning(new_tree: Path, sound: Result, tmp_path: Path) -> None:
+    previous = sound.folder / "statistics"
+    result = validate(new_tree, tmp_path / "run", previous=previous, warn_only="category_mix")
+    assert result.open
+    assert result.alarm("category_mix")["severity"] == "warn"
+
+
+def test_expectations_can_be_accepted_by_their_name() -> None:
+    alarms = Alarms(accept=["titles_differ"], expectations=["titles_differ"])
+    alarms.add("titles_differ", "The titles are all the same.")
+    assert alarms.closing() == []

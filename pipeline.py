@@ -7,12 +7,12 @@ from kfp import dsl
 from components.common.code import code_fingerprint
 from components.evaluation.component import evaluate_towers
 from components.features.component import build_features, materialise_features
-from components.index.component import upsert_embeddings
+from components.index.component import embed_catalogue, upsert_embeddings
 from components.logs.component import inspect_inputs, load_log
 from components.placement import Needs, place
 from components.releases.component import promote_release
 from components.runs.component import report_run
-from components.serving.component import smoke_test
+from components.serving.component import deploy_endpoint, smoke_test
 from components.towers.component import train_towers
 from components.validation.component import open_gate, validate_logs
 
@@ -21,6 +21,9 @@ READING = Needs(cpu="4", memory="16G", minutes=180)
 TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=1)
 SERVING = Needs(cpu="2", memory="8G", minutes=30, secrets=True)
 WRITING = Needs(cpu="4", memory="16G", minutes=180, retries=2, secrets=True)
+EMBEDDING = Needs(cpu="8", memory="16G", minutes=180, retries=2)
+PROMOTING = Needs(cpu="2", memory="8G", minutes=30, retries=2, secrets=True)
+DEPLOYING = Needs(cpu="500m", memory="2G", minutes=120, retries=1, endpoint=True)
 """Resources on a cluster, sized for tens of millions of events; a laptop's run ignores them."""
 
 
@@ -47,6 +50,10 @@ def towerline(
     workdir: str = "/towerline",
     environment: str = "local",
     accept: str = "",
+    parts: list[str] = ["1/1"],  # noqa: B006  (kfp compiles the default, nobody changes it)
+    endpoint: str = "",
+    canary_percent: int = 10,
+    gateway: str = "",
     provenance: str = "{}",
     log_settings: str = "{}",
     validation_settings: str = "{}",
@@ -65,6 +72,10 @@ def towerline(
         workdir: directory all tasks share: releases, feature store, checkpoints, runs.
         environment: which feature store: local, redis or cluster.
         accept: names of drift alarms a person accepts, comma-separated.
+        parts: the parts in which the catalogue is embedded, a task each, such as ["1/2", "2/2"].
+        endpoint: path of the InferenceService that is moved to the release, as the tasks see it; empty: none.
+        canary_percent: share of the endpoint's requests that the release gets first.
+        gateway: URL of the ingress gateway, where the endpoint's names have no DNS.
         provenance: JSON object kept in the release: run id, code revision, settings.
         log_settings: JSON object of overrides for loading the log.
         validation_settings: JSON object of overrides for the data gate.
@@ -122,13 +133,26 @@ def towerline(
         )
         quality_gate = _gate("quality_gate", evaluated.outputs["blessing"], evaluated.outputs["evaluation"])
 
+        with dsl.ParallelFor(parts, name="parts of the catalogue") as part:
+            embedded = _cached(
+                "index",
+                embed_catalogue(
+                    examples=features.outputs["examples"],
+                    towers=trained.outputs["towers"],
+                    part=part,
+                    settings=index_settings,
+                ),
+                EMBEDDING,
+            ).after(quality_gate)
         candidate = _always(
             upsert_embeddings(
                 examples=features.outputs["examples"],
                 towers=trained.outputs["towers"],
+                vectors=dsl.Collected(embedded.outputs["vectors"]),
                 evaluation=evaluated.outputs["evaluation"],
                 settings=index_settings,
                 provenance=provenance,
+                environment=environment,
                 workdir=workdir,
             ),
             WRITING,
@@ -139,16 +163,26 @@ def towerline(
         ).after(online)
         infrastructure_gate = _gate("infrastructure_gate", tested.outputs["blessing"], tested.outputs["blessing"])
 
+        deployed = _always(
+            deploy_endpoint(
+                release=candidate.output,
+                endpoint=endpoint,
+                canary_percent=canary_percent,
+                gateway=gateway,
+                workdir=workdir,
+            ),
+            DEPLOYING,
+        ).after(infrastructure_gate)
         _always(
             promote_release(
-                release=candidate.output,
+                release=deployed.output,
                 quality=evaluated.outputs["blessing"],
                 infrastructure=tested.outputs["blessing"],
                 statistics=checked.outputs["statistics"],
                 workdir=workdir,
             ),
-            SERVING,
-        ).after(infrastructure_gate)
+            PROMOTING,
+        )
 
 
 def main() -> int:

@@ -26,6 +26,14 @@ def shard_rows(products: int, shard: int, shards: int) -> slice:
     return slice(shard * products // shards, (shard + 1) * products // shards)
 
 
+def parse_part(text: str) -> tuple[int, int]:
+    """ "2/8" -> (1, 8): which shard, counting from 0, of how many. Raises BadSetting."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise BadSetting(f"{text!r} is no part of a catalogue; parts are 1/1, or 1/2 and 2/2, and so on.")
+    return int(number) - 1, int(count)
+
+
 def embed(encoder: ItemEncoder, products: pa.Table, batch: int, cosine: bool, label: str = "products") -> np.ndarray:
     """Item vectors float32 [n, d] in the order of the rows, checked.
 

@@ -23,7 +23,7 @@ from components.index.assemble import Content, write_index
 from components.index.backends import choose_backend, choose_index_type
 from components.index.catalogue import read_catalogue
 from components.index.content import HELD_OUT, encode_searches, is_cosine, item_encoder, make_content
-from components.index.embed import embed, shard_rows, write_shard
+from components.index.embed import embed, parse_part, shard_rows, write_shard
 from components.index.garbage import collect_collections, owner_mark
 from components.index.golden import choose_golden, make_golden, write_golden
 from components.index.search import open_search
@@ -40,6 +40,7 @@ def run(
     provenance: str | Mapping[str, Any] = "{}",
     release_id: str | None = None,
     shards: Sequence[Path] = (),
+    environment: str = "local",
 ) -> str:
     """Builds `<workdir>/releases/<release id>/` and returns the release id; nothing that is served changes.
 
@@ -54,7 +55,8 @@ def run(
         settings: overrides of IndexSettings.
         provenance: what the release comes from: code, settings, run.
         release_id: the new release's id; made from the time where it is not given.
-        shards: directories of `embed_shard`, where the catalogue was embedded by tasks of their own.
+        shards: directories of `embed_part`, one a part; without them the catalogue is embedded here.
+        environment: the feature store that holds its shoppers: local, redis or cluster.
 
     Raises:
         BadInput, BadSetting, NotFound: with one sentence each.
@@ -103,6 +105,7 @@ def run(
                     files=fingerprint_files(stage),
                     created_at=datetime.now(UTC).isoformat(),
                     parent=current_release_id(workdir),
+                    environment=environment,
                     directory=stage,
                 )
             )
@@ -111,20 +114,19 @@ def run(
     return release_id
 
 
-def embed_shard(
-    examples: Path, towers: Path, output: Path, shard: int, shards: int, settings: str | Mapping[str, Any] = "{}"
-) -> int:
-    """Embeds one shard of the catalogue into `output` and returns its number of products (a task of a ParallelFor).
+def embed_part(examples: Path, towers: Path, output: Path, part: str, settings: str | Mapping[str, Any] = "{}") -> int:
+    """Embeds one part of the catalogue, "2/8" is the second of eight, into `output`; returns its number of products.
 
-    Raises as `run`; BadSetting for a shard that does not exist.
+    Raises as `run`; BadSetting for a part that does not exist.
     """
     chosen = from_overrides(IndexSettings, settings)
-    with task_record(f"embed_shard_{shard}") as record:
+    shard, shards = parse_part(part)
+    with task_record("embed_catalogue" if shards == 1 else f"embed_catalogue_{shard + 1}_of_{shards}") as record:
         model = _model(towers)
         products = read_catalogue(Path(examples) / "products.parquet")
         rows = shard_rows(products.num_rows, shard, shards)
-        part = products.slice(rows.start, rows.stop - rows.start)
-        vectors = embed(item_encoder(towers, chosen), part, chosen.embed_batch, is_cosine(model))
+        own = products.slice(rows.start, rows.stop - rows.start)
+        vectors = embed(item_encoder(towers, chosen), own, chosen.embed_batch, is_cosine(model))
         write_shard(Path(output), vectors, shard, shards)
         record.figure("products", len(vectors))
     return len(vectors)

@@ -124,9 +124,29 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _cluster_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="the Kubeflow Pipelines API")
-    parser.add_argument("--namespace", default=None, help="its namespace (default: the service account's)")
+    parser.add_argument("--namespace", default=None, help="your namespace there (default: the service account's)")
+    parser.add_argument("--service-account", default="", help="account of the runs (default: the one Kubeflow gives)")
     parser.add_argument("--experiment", default="towerline", help="the experiment runs belong to")
     parser.add_argument("--image", help="the image of every task (default: $TOWERLINE_IMAGE)")
+    parser.add_argument("--parts", type=int, default=1, help="tasks that embed the catalogue side by side (default: 1)")
+    parser.add_argument("--endpoint", default="", help="manifest of the KServe endpoint to move, as the tasks see it")
+    parser.add_argument("--canary", type=int, default=10, help="percent of its requests a release gets first (10)")
+    parser.add_argument("--gateway", default="", help="URL of the ingress gateway, where the endpoint has no DNS name")
+
+
+def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The pipeline's arguments for a run on a cluster. Raises BadSetting, NotFound."""
+    if options.parts < 1:
+        raise BadSetting(f"--parts must be 1 or more, not {options.parts}.")
+    if not 1 <= options.canary <= 100:
+        raise BadSetting(f"--canary must be 1 to 100 percent, not {options.canary}.")
+    return {
+        **check_pipeline_options(options, local=False),
+        "parts": [f"{number}/{options.parts}" for number in range(1, options.parts + 1)],
+        "endpoint": options.endpoint,
+        "canary_percent": options.canary,
+        "gateway": options.gateway,
+    }
 
 
 def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, str]:
@@ -139,8 +159,6 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
     if options.environment not in ("local", "redis", "cluster"):
         raise BadSetting(f"unknown environment {options.environment!r}; known: local, redis, cluster.")
     values = parse_assignments(options.set, options.model)
-    if options.environment != "local":
-        values.setdefault("serving.environment", options.environment)
     data = options.data
     if local:
         if data and not Path(data).exists():
@@ -258,8 +276,9 @@ def _compile(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
 def _submit(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     from components.runs.kubeflow import Cluster
 
-    arguments = check_pipeline_options(options, local=False)
-    run = Cluster.connect(options.host, options.namespace).submit(dag, arguments, options.experiment, options.image)
+    arguments = check_cluster_options(options)
+    cluster = Cluster.connect(options.host, options.namespace, options.service_account)
+    run = cluster.submit(dag, arguments, options.experiment, options.image)
     _say(options, run, f"started {run['name']} ({run['run_id']}) on {options.host}")
     return 0
 
@@ -277,9 +296,9 @@ def _schedule(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
                 "schedule --local runs until it is stopped; list, pause, resume and delete are for --host."
             )
         return run_nightly(options.cron, options.workdir, lambda: _run(options, dag))
-    cluster = Cluster.connect(options.host, options.namespace)
+    cluster = Cluster.connect(options.host, options.namespace, options.service_account)
     if options.action == "set":
-        arguments = check_pipeline_options(options, local=False)
+        arguments = check_cluster_options(options)
         result = cluster.set_schedule(dag, options.name, cron, arguments, options.experiment, options.image)
     else:
         result = getattr(cluster, f"{options.action}_schedule")(options.name)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,15 +32,21 @@ class Cluster:
     """One Kubeflow Pipelines API. Every method raises Unavailable with one sentence when it does not answer.
 
     The token comes from TOWERLINE_KFP_TOKEN or, inside a cluster, from the service account; the namespace from the
-    argument, TOWERLINE_KFP_NAMESPACE or the service account.
+    argument, TOWERLINE_KFP_NAMESPACE or the service account. A Kubeflow of several users keeps pipelines, experiments,
+    runs and schedules in that namespace; one without users has none. `account` is the service account of the runs,
+    empty for the one that Kubeflow gives them.
     """
 
-    def __init__(self, client: Any, host: str) -> None:
-        self._client, self._host = client, host
+    def __init__(self, client: Any, host: str, namespace: str | None, account: str | None) -> None:
+        self._client, self._host, self._namespace, self._account = client, host, namespace, account
 
     @classmethod
-    def connect(cls, host: str | None, namespace: str | None = None) -> "Cluster":
-        """A connection to the API at `host`. Raises Unavailable when nothing answers there."""
+    def connect(cls, host: str | None, namespace: str | None = None, account: str | None = None) -> "Cluster":
+        """A connection to the API at `host`.
+
+        Raises Unavailable when nothing answers there, NotFound without host, or without a namespace where one is
+        needed.
+        """
         if not host:
             raise NotFound("which Kubeflow? Give its API with --host, for example --host http://localhost:8888.")
         import kfp
@@ -50,25 +57,31 @@ class Cluster:
                 namespace=namespace or os.environ.get("TOWERLINE_KFP_NAMESPACE") or "kubeflow",
                 existing_token=os.environ.get("TOWERLINE_KFP_TOKEN"),
             )
-            client.get_kfp_healthz()
-        return cls(client, host)
+            several_users = client.get_kfp_healthz().multi_user
+        if not several_users:
+            return cls(client, host, None, account or None)
+        own = client.get_user_namespace()
+        if not own:
+            raise NotFound(f"whose namespace? Kubeflow at {host} has several users: give yours with --namespace.")
+        return cls(client, host, own, account or None)
 
-    def submit(self, dag: Dag, arguments: Mapping[str, str], experiment: str, image: str | None) -> dict[str, str]:
+    def submit(self, dag: Dag, arguments: Mapping[str, Any], experiment: str, image: str | None) -> dict[str, str]:
         """Starts one run of the pipeline's current version and returns its name and id."""
         with _one_sentence(self._host):
             pipeline_id, version_id = self._upload(dag, image)
-            experiment_id = self._client.create_experiment(experiment).experiment_id
+            experiment_id = self._experiment(experiment)
             run = self._client.run_pipeline(
                 experiment_id,
                 f"{PIPELINE_NAME}-{arguments['source']}-{arguments['model']}",
                 pipeline_id=pipeline_id,
                 version_id=version_id,
                 params=cluster_arguments(arguments),
+                service_account=self._account,
             )
         return {"run_id": run.run_id, "name": run.display_name, "pipeline_version": version_id}
 
     def set_schedule(
-        self, dag: Dag, name: str, cron: str, arguments: Mapping[str, str], experiment: str, image: str | None
+        self, dag: Dag, name: str, cron: str, arguments: Mapping[str, Any], experiment: str, image: str | None
     ) -> dict[str, Any]:
         """Creates the recurring run `name`, or replaces it when it differs; the same call twice leaves one schedule.
 
@@ -77,10 +90,12 @@ class Cluster:
         """
         with _one_sentence(self._host):
             pipeline_id, version_id = self._upload(dag, image)
-            experiment_id = self._client.create_experiment(experiment).experiment_id
+            experiment_id = self._experiment(experiment)
             existing = self._schedules(name)
             wanted = (cron, version_id, cluster_arguments(arguments))
-            same = [job for job in existing if _described(job) == wanted]
+            same = [
+                job for job in existing if _described(job) == wanted and self._account in (None, job.service_account)
+            ]
             if same:
                 kept, action = same[0], "unchanged"
             else:
@@ -93,6 +108,7 @@ class Cluster:
                     params=wanted[2],
                     pipeline_id=pipeline_id,
                     version_id=version_id,
+                    service_account=self._account,
                 )
                 action = "updated" if existing else "created"
             for job in existing:
@@ -133,11 +149,20 @@ class Cluster:
         jobs: list[Any] = []
         token = ""
         while True:
-            page = self._client.list_recurring_runs(page_token=token, page_size=100)
+            page = self._client.list_recurring_runs(page_token=token, page_size=100, namespace=self._namespace)
             jobs += page.recurring_runs or []
             token = page.next_page_token or ""
             if not token:
                 return [job for job in jobs if name is None or job.display_name == name]
+
+    def _experiment(self, name: str) -> str:
+        return self._client.create_experiment(name, namespace=self._namespace).experiment_id
+
+    def _pipeline(self) -> str | None:
+        """The id of the pipeline in the namespace; kfp's own look-up by name knows no namespace."""
+        wanted = {"operation": "EQUALS", "key": "display_name", "stringValue": PIPELINE_NAME}
+        found = self._client.list_pipelines(namespace=self._namespace, filter=json.dumps({"predicates": [wanted]}))
+        return found.pipelines[0].pipeline_id if found.pipelines else None
 
     def _upload(self, dag: Dag, image: str | None) -> tuple[str, str]:
         """Uploads the compiled pipeline as a version named by its content; an uploaded version is reused."""
@@ -145,23 +170,24 @@ class Cluster:
             path = Path(folder) / "pipeline.yaml"
             compile_pipeline(dag, path, image)
             version = f"{PIPELINE_NAME}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-            pipeline_id = self._client.get_pipeline_id(PIPELINE_NAME)
+            pipeline_id = self._pipeline()
             if pipeline_id is None:
-                pipeline_id = self._client.upload_pipeline(str(path), PIPELINE_NAME).pipeline_id
+                uploaded = self._client.upload_pipeline(str(path), PIPELINE_NAME, namespace=self._namespace)
+                pipeline_id = uploaded.pipeline_id
             known = self._client.list_pipeline_versions(pipeline_id, page_size=100).pipeline_versions or []
             for item in known:
                 if item.display_name == version:
                     return pipeline_id, item.pipeline_version_id
-            uploaded = self._client.upload_pipeline_version(str(path), version, pipeline_id=pipeline_id)
-            return pipeline_id, uploaded.pipeline_version_id
+            made = self._client.upload_pipeline_version(str(path), version, pipeline_id=pipeline_id)
+            return pipeline_id, made.pipeline_version_id
 
 
-def cluster_arguments(arguments: Mapping[str, str]) -> dict[str, str]:
+def cluster_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that are sent: what is empty or default keeps the pipeline's own default."""
     return {name: value for name, value in arguments.items() if value not in ("", "{}")}
 
 
-def _described(job: Any) -> tuple[str, str, dict[str, str]]:
+def _described(job: Any) -> tuple[str, str, dict[str, Any]]:
     return (
         job.trigger.cron_schedule.cron,
         job.pipeline_version_reference.pipeline_version_id,

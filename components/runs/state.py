@@ -1,6 +1,7 @@
 """`run.json`: what a run did, task by task, and why it stopped. Built from the task records, never from log lines."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,9 +21,11 @@ TASKS = (
     "train_towers",
     "evaluate_towers",
     "quality_gate",
+    "embed_catalogue",
     "upsert_embeddings",
     "smoke_test",
     "infrastructure_gate",
+    "deploy_endpoint",
     "promote_release",
 )
 """The tasks in the order the DAG runs them; a task of the DAG that is not here would be missing in `run.json`."""
@@ -98,8 +101,9 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
     """One row a task in DAG order: state (done, reused, closed, failed, killed, not reached), seconds, notes, figures.
 
     A task without a record was answered from the cache when a later task has one; otherwise it was not reached. A
-    record still `running` when the run is over belongs to a killed task.
+    record still `running` when the run is over belongs to a killed task. Parallel parts of a task are one row.
     """
+    records = {name: _joined(name, records) for name in TASKS if _parts(name, records)}
     last = max((index for index, name in enumerate(TASKS) if name in records), default=-1)
     rows = []
     for index, name in enumerate(TASKS):
@@ -112,6 +116,30 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
         rows.append({**{key: record[key] for key in ("task", "seconds", "reason", "notes", "figures")}, "state": state})
         rows[-1]["peak_bytes"] = record["peak_bytes"]
     return rows
+
+
+_WORST_FIRST = ("failed", "closed", "running", "done")
+
+
+def _parts(name: str, records: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A task's record, or those of its parts, `<task>_<number>_of_<count>`."""
+    part = re.compile(rf"{name}(_\d+_of_\d+)?")
+    return [record for other, record in records.items() if part.fullmatch(other)]
+
+
+def _joined(name: str, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One record of a task's parts: the worst state with its reason, the longest seconds, the largest memory."""
+    parts = sorted(_parts(name, records), key=lambda part: _WORST_FIRST.index(part["state"]))
+    if len(parts) == 1:
+        return {**parts[0], "task": name}
+    return {
+        **parts[0],
+        "task": name,
+        "seconds": max(part["seconds"] for part in parts),
+        "peak_bytes": max(part["peak_bytes"] for part in parts),
+        "notes": list(dict.fromkeys(note for part in parts for note in part["notes"])),
+        "figures": {"parts": len(parts)},
+    }
 
 
 def settle_killed_runs(workdir: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pipeline task of this room: start a real server on the candidate and replay stored queries."""
+"""Pipeline tasks of this room: try the candidate in a real server, and move a cluster's endpoint to it."""
 
 from kfp import dsl
 
@@ -19,4 +19,27 @@ def smoke_test(release: str, settings: str, workdir: str, blessing: dsl.Output[d
 
     from components.serving.smoke import smoke_test as smoke
 
-    smoke(Path(workdir), release, Path(blessing.path), settings)
+    verdict = smoke(Path(workdir), release, Path(blessing.path), settings)
+    blessing.metadata.update({name: verdict[name] for name in ("release", "open", "reason")})
+
+
+@component
+def deploy_endpoint(release: str, endpoint: str, canary_percent: int, gateway: str, workdir: str) -> str:
+    """Moves the KServe endpoint to the candidate by a canary, verifies its replies, and takes it back on failure.
+
+    Args:
+        release: the candidate's release id.
+        endpoint: path of the InferenceService's manifest; empty: no endpoint is moved.
+        canary_percent: share of the requests that the candidate gets first.
+        gateway: URL of the ingress gateway, where the endpoint's names have no DNS.
+        workdir: holds the releases; the endpoint mounts it too.
+
+    Returns:
+        The release id, for what may only follow a deployment that went well.
+    """
+    from pathlib import Path
+
+    from components.serving.deploy import run
+
+    run(Path(workdir), release, endpoint, canary_percent, gateway)
+    return release

@@ -25,6 +25,7 @@ from components.serving.endpoint import (
     Endpoint,
     Patience,
     connect,
+    endpoint_of,
     pinned,
     read_manifest,
     release_of,
@@ -35,6 +36,7 @@ from components.serving.endpoint import (
 Ask = Callable[[str, Any], tuple[int, Any]]
 """Posts a JSON body to a URL; returns status and parsed answer (None when it is not JSON). Raises Unavailable."""
 Verify = Callable[[str, str], None]
+Deploy = Callable[..., dict[str, Any]]
 _PREDICT = "/v1/models/retrieval:predict"
 _DEGRADED_SHARE = 0.05
 """Replies that may be degraded: a store that is slow for a moment is no fault of the release."""
@@ -81,18 +83,40 @@ def deploy_endpoint(
     def verify(url: str, expected: str) -> None:
         check_replies(asking, url, expected, queries, endpoint.patience.replies)
 
+    before = endpoint.read()
+    if before is None:
+        if manifest is None:
+            raise NotFound(f"there is no endpoint {name!r} in {namespace!r}; give its manifest to create it.")
+        return _create(endpoint, pinned(read_manifest(manifest, name), release_id), release_id, verify)
+    template = read_manifest(manifest, name) if manifest else before
+    return _change(endpoint, before, template, release_id, canary_percent, promote, verify)
+
+
+def run(
+    workdir: Path, release_id: str, manifest: str, canary_percent: int, gateway: str, deploy: Deploy = deploy_endpoint
+) -> None:
+    """The step `deploy_endpoint`: moves the endpoint of `manifest` to a release, asking its own golden queries.
+
+    Args:
+        workdir: the work directory, which the endpoint mounts too.
+        release_id: the candidate that passed both gates.
+        manifest: path of the InferenceService as YAML; empty: no endpoint is moved, and the record says so.
+        canary_percent, gateway: see `deploy_endpoint`. deploy: stands in for it.
+
+    Raises:
+        GateClosed, NotFound, BadSetting, BadInput, Unavailable: see `deploy_endpoint`.
+    """
     with task_record("deploy_endpoint") as record:
-        before = endpoint.read()
-        if before is None:
-            if manifest is None:
-                raise NotFound(f"there is no endpoint {name!r} in {namespace!r}; give its manifest to create it.")
-            facts = _create(endpoint, pinned(read_manifest(manifest, name), release_id), release_id, verify)
-        else:
-            template = read_manifest(manifest, name) if manifest else before
-            facts = _change(endpoint, before, template, release_id, canary_percent, promote, verify)
+        if not manifest:
+            record.note("No endpoint is asked for: servers of this work directory follow the promoted release.")
+            return
+        namespace, name = endpoint_of(Path(manifest))
+        queries = golden_queries(workdir, release_id)
+        facts = deploy(
+            namespace, name, release_id, canary_percent, Path(manifest), queries=queries, gateway=gateway
+        )  # fmt: skip
         for key, value in facts.items():
             record.figure(key, value)
-        return facts
 
 
 def _create(endpoint: "Endpoint", wanted: dict[str, Any], release_id: str, verify: Verify) -> dict[str, Any]:

@@ -104,6 +104,21 @@ class _Body(dict):
 
 def read_manifest(path: Path, name: str) -> dict[str, Any]:
     """The InferenceService `name` of a YAML file. Raises NotFound or BadInput."""
+    for document in _inference_services(path):
+        if document["metadata"]["name"] == name:
+            return document
+    raise BadInput(f"{path} holds no InferenceService named {name!r}.")
+
+
+def endpoint_of(path: Path) -> tuple[str, str]:
+    """Namespace and name of the one InferenceService of a YAML file. Raises NotFound or BadInput."""
+    found = [document["metadata"] for document in _inference_services(path)]
+    if len(found) != 1 or not found[0].get("namespace"):
+        raise BadInput(f"{path} must hold one InferenceService with its namespace: build it with kubectl kustomize.")
+    return found[0]["namespace"], found[0]["name"]
+
+
+def _inference_services(path: Path) -> list[dict[str, Any]]:
     import yaml
 
     try:
@@ -112,12 +127,7 @@ def read_manifest(path: Path, name: str) -> dict[str, Any]:
         raise NotFound(f"the manifest {path} does not exist.") from error
     except yaml.YAMLError as error:
         raise BadInput(f"the manifest {path} is not YAML: {error}.") from error
-    for document in documents:
-        if not isinstance(document, dict) or document.get("kind") != "InferenceService":
-            continue
-        if document["metadata"]["name"] == name:
-            return document
-    raise BadInput(f"{path} holds no InferenceService named {name!r}.")
+    return [item for item in documents if isinstance(item, dict) and item.get("kind") == "InferenceService"]
 
 
 def pinned(endpoint: Mapping[str, Any], release_id: str) -> dict[str, Any]:

@@ -107,10 +107,27 @@ def test_a_model_of_another_paper_is_not_boosted_unless_asked_and_inner_products
 def test_shards_embedded_apart_give_the_same_vectors(shop, tmp_path, fake_towers):
     inputs, _, release = shop
     for shard in range(3):
-        step.embed_shard(inputs["examples"], inputs["towers"], tmp_path / str(shard), shard, 3)
+        step.embed_part(inputs["examples"], inputs["towers"], tmp_path / str(shard), f"{shard + 1}/3")
     joined = join_shards([tmp_path / str(shard) for shard in range(3)], 240)
     stored = load_vectors(release.path("index", "vectors.npy"))[:, : joined.shape[1]]
     np.testing.assert_allclose(joined, stored, atol=1e-6)
+
+
+def test_a_release_of_shards_embedded_apart_is_the_one_of_a_whole_catalogue(shop, tmp_path, fake_towers):
+    inputs, _, release = shop
+    shards = [tmp_path / name for name in ("a", "b")]
+    for number, folder in enumerate(shards, 1):
+        step.embed_part(inputs["examples"], inputs["towers"], folder, f"{number}/2", SETTINGS)
+    release_id = step.run(**inputs, workdir=tmp_path / "work", settings=SETTINGS, shards=shards)
+    made = read_release(tmp_path / "work", release_id).path("index", "vectors.npy")
+    np.testing.assert_allclose(load_vectors(made), load_vectors(release.path("index", "vectors.npy")), atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "/", "a/b", "1/0", "-1/2"])
+def test_a_part_that_does_not_exist_is_refused(shop, tmp_path, fake_towers, part):
+    with pytest.raises(BadSetting, match="is no part of a catalogue"):
+        step.embed_part(shop[0]["examples"], shop[0]["towers"], tmp_path / "x", part)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

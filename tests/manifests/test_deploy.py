@@ -1,5 +1,6 @@
 """Deploying a release: KServe's own client against a small model of its controller."""
 
+import functools
 import json
 import sys
 import threading
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.common.errors import BadInput, BadSetting, GateClosed, NotFound, Unavailable
 from components.serving import deploy
 from components.serving.deploy import ask_through, check_replies, deploy_endpoint
-from components.serving.endpoint import Patience, pinned, read_manifest, release_of
+from components.serving.endpoint import Patience, endpoint_of, pinned, read_manifest, release_of
 from tests.manifests.cluster import CustomObjects
 
 ENDPOINT = Path(__file__).parents[2] / "manifests" / "endpoint" / "inference-service.yaml"
@@ -167,6 +169,66 @@ def test_a_manifest_without_the_endpoint_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_reply_closes_the_gate(status: int, answer: Any, named: str) -> None:
     with pytest.raises(GateClosed, match=named):
         check_replies(lambda url, body: (status, answer), "http://shop", "r-1", ["boots"], 3)
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "tasks" / "deploy_endpoint.json").read_text(encoding="utf-8"))
+
+
+def test_the_task_without_an_endpoint_touches_no_cluster_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path))
+    deploy.run(tmp_path, "r-1", "", 10, "", deploy=lambda *a, **k: pytest.fail("a cluster was asked"))
+    assert record_of(tmp_path)["state"] == "done"
+    assert "No endpoint is asked for" in record_of(tmp_path)["notes"][0]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """The endpoint as kubectl kustomize builds it, with its namespace."""
+    body = read_manifest(ENDPOINT, "towerline")
+    body["metadata"]["namespace"] = "shop"
+    (tmp_path / "endpoint.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
+    return tmp_path / "endpoint.yaml"
+
+
+def test_the_task_moves_the_endpoint_of_its_manifest_and_asks_the_releases_own_queries(
+    cluster: CustomObjects, client: Any, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr(deploy, "golden_queries", lambda workdir, release: ["boots", "oak shelf"])
+    asked: list[str] = []
+
+    def ask(url: str, body: Any) -> tuple[int, Any]:
+        asked.append(body["instances"][0]["query"])
+        return cluster.ask(url, body)
+
+    move = functools.partial(
+        deploy_endpoint, client=client, ask=ask, patience=Patience(seconds=1, interval=0.01, replies=4)
+    )
+    deploy.run(tmp_path, "r-1", str(manifest), 10, "", deploy=move)
+    deploy.run(tmp_path, "r-2", str(manifest), 25, "", deploy=move)
+    assert {"r-2": 25, "r-1": 75} in cluster.traffic
+    assert cluster.traffic[-1] == {"r-2": 100}
+    assert set(asked) == {"boots", "oak shelf"}
+    assert record_of(tmp_path)["figures"] == {
+        "endpoint": "towerline", "release": "r-2", "action": "promoted", "previous": "r-1",
+    }  # fmt: skip
+    cluster.liars.add("r-3")
+    with pytest.raises(GateClosed):
+        deploy.run(tmp_path, "r-3", str(manifest), 10, "", deploy=move)
+    assert record_of(tmp_path)["state"] == "closed"
+    assert cluster.traffic[-1] == {"r-2": 100}
+
+
+def test_a_manifest_without_namespace_or_with_two_endpoints_is_refused(manifest: Path) -> None:
+    with pytest.raises(BadInput, match="one InferenceService with its namespace"):
+        endpoint_of(ENDPOINT)
+    assert endpoint_of(manifest) == ("shop", "towerline")
+    manifest.write_text(f"{manifest.read_text()}\n---\n{manifest.read_text()}")
+    with pytest.raises(BadInput, match="one InferenceService"):
+        endpoint_of(manifest)
 
 
 class _Gateway(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ import kfp_server_api
 import yaml
 
 API = "/apis/v2beta1"
+_OF_A_NAMESPACE = ("/experiments", "/pipelines", "/recurringruns")
 
 
 class Kubeflow:
@@ -28,17 +29,24 @@ class Kubeflow:
         self.runs: list[dict[str, Any]] = []
         self.recurring: list[dict[str, Any]] = []
         self.tokens: set[str | None] = set()
+        self.multi_user = False
+        self.namespaces: set[str] = set()
         self.url = ""
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, dict[str, Any]]:
         if path == f"{API}/healthz":
-            return 200, {"multi_user": False}
+            return 200, {"multi_user": self.multi_user}
+        if method == "GET" and self.multi_user and path.removeprefix(API) in _OF_A_NAMESPACE:
+            if not query.get("namespace"):
+                return 400, {"error": "a namespace is needed in multi-user mode"}
+            self.namespaces.add(query["namespace"][0])
         if path == f"{API}/experiments":
             if method == "GET":
                 return 200, {"experiments": _filtered(self.experiments, query)}
             return 200, _add(self.experiments, "experiment_id", _model(body, "V2beta1Experiment"))
         if path == f"{API}/pipelines/upload":
-            pipeline = _add(self.pipelines, "pipeline_id", {"display_name": query["name"][0]})
+            named = {"display_name": query["name"][0], "namespace": query.get("namespace", [""])[0]}
+            pipeline = _add(self.pipelines, "pipeline_id", named)
             self._upload(body, pipeline["pipeline_id"], query["name"][0])
             return 200, pipeline
         if path == f"{API}/pipelines/upload_version":

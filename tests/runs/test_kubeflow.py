@@ -4,6 +4,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.common.errors import NotFound, Unavailable
+from components.runs.commands import main
 from components.runs.kubeflow import Cluster, compile_pipeline
 from components.runs.state import TASKS
 from pipeline import towerline
@@ -41,6 +42,13 @@ def dag_tasks(spec):
     return inner["dag"]["tasks"]
 
 
+def loop(spec):
+    """The one parallel loop of the DAG, and the task inside it."""
+    (outer,) = (task for task in dag_tasks(spec).values() if "parameterIterator" in task)
+    (inside,) = spec["components"][outer["componentRef"]["name"]]["dag"]["tasks"].values()
+    return outer, inside
+
+
 def test_the_compiled_pipeline_is_valid_by_kfps_own_specification(tmp_path):
     spec = specification(tmp_path)
     message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
@@ -50,8 +58,9 @@ def test_the_compiled_pipeline_is_valid_by_kfps_own_specification(tmp_path):
 
 
 def test_every_task_of_the_dag_is_known_to_run_json(tmp_path):
-    tasks = dag_tasks(specification(tmp_path))
-    named = {task["taskInfo"]["name"].replace("-", "_").replace(" ", "_") for task in tasks.values()}
+    spec = specification(tmp_path)
+    tasks = [task for task in dag_tasks(spec).values() if "parameterIterator" not in task]
+    named = {task["taskInfo"]["name"].replace("-", "_").replace(" ", "_") for task in [*tasks, loop(spec)[1]]}
     assert named == set(TASKS)
 
 
@@ -67,13 +76,72 @@ def test_what_serves_depends_on_all_three_gates(tmp_path):
     assert gates <= before("promote-release")
 
 
+def test_the_catalogue_is_embedded_in_as_many_tasks_as_there_are_parts_and_the_upsert_takes_them_all(tmp_path):
+    spec = specification(tmp_path)
+    outer, inside = loop(spec)
+    assert outer["parameterIterator"]["items"] == {"inputParameter": "pipelinechannel--parts"}
+    assert spec["root"]["inputDefinitions"]["parameters"]["parts"]["defaultValue"] == ["1/1"]
+    assert inside["inputs"]["parameters"]["part"]["componentInputParameter"] == outer["parameterIterator"]["itemInput"]
+    taken = dag_tasks(spec)["upsert-embeddings"]["inputs"]["artifacts"]["vectors"]["taskOutputArtifact"]
+    assert dag_tasks(spec)[taken["producerTask"]] == outer
+    assert spec["components"]["comp-upsert-embeddings"]["inputDefinitions"]["artifacts"]["vectors"]["isArtifactList"]
+
+
+def test_nothing_is_promoted_that_the_endpoint_refused(tmp_path):
+    tasks = dag_tasks(specification(tmp_path))
+    release = tasks["promote-release"]["inputs"]["parameters"]["release"]["taskOutputParameter"]
+    assert release["producerTask"] == "deploy-endpoint"
+
+
+def test_every_task_has_resources_a_time_limit_a_volume_and_a_user(tmp_path):
+    compile_pipeline(towerline, tmp_path / "pipeline.yaml")
+    spec, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    executors = spec["deploymentSpec"]["executors"]
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == set(kubernetes)
+    for name, executor in executors.items():
+        assert {"resourceCpuLimit", "resourceMemoryLimit"} <= set(executor["container"]["resources"]), name
+        assert {"activeDeadlineSeconds", "pvcMount", "securityContext", "fieldPathAsEnv"} <= set(kubernetes[name]), name
+        assert kubernetes[name]["securityContext"]["runAsNonRoot"], name
+    assert executors["exec-train-towers"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
+
+
+def test_what_may_fail_for_reasons_outside_the_data_is_tried_again_with_growing_pauses(tmp_path):
+    spec = specification(tmp_path)
+    tasks = {**dag_tasks(spec), "embed-catalogue": loop(spec)[1]}
+    tried = {name: task["retryPolicy"] for name, task in tasks.items() if "retryPolicy" in task}
+    assert set(tried) == {
+        "materialise-features", "train-towers", "embed-catalogue", "upsert-embeddings", "deploy-endpoint",
+        "promote-release",
+    }  # fmt: skip
+    assert {policy["backoffFactor"] for policy in tried.values()} == {2.0}
+
+
+def test_every_parameter_of_the_pipeline_says_what_it_is(tmp_path):
+    parameters = specification(tmp_path)["root"]["inputDefinitions"]["parameters"]
+    assert all(parameter["description"] and "defaultValue" in parameter for parameter in parameters.values())
+    assert {name: kind["parameterType"] for name, kind in parameters.items() if kind["parameterType"] != "STRING"} == {
+        "parts": "LIST", "canary_percent": "NUMBER_INTEGER",
+    }  # fmt: skip
+
+
 def test_acting_tasks_are_never_cached_and_pure_ones_carry_their_code(tmp_path):
     spec = specification(tmp_path)
     executors = spec["deploymentSpec"]["executors"]
     tasks = dag_tasks(spec)
-    for name in ("inspect-inputs", "materialise-features", "upsert-embeddings", "smoke-test", "promote-release"):
+    for name in (
+        "inspect-inputs",
+        "materialise-features",
+        "upsert-embeddings",
+        "smoke-test",
+        "deploy-endpoint",
+        "promote-release",
+    ):
         assert not tasks[name]["cachingOptions"].get("enableCache")
-    for name in ("load-log", "validate-logs", "build-features", "train-towers", "evaluate-towers"):
+    tasks["embed-catalogue"] = loop(spec)[1]
+    for name in (
+        "load-log", "validate-logs", "build-features", "train-towers", "evaluate-towers", "embed-catalogue",
+    ):  # fmt: skip
         assert tasks[name]["cachingOptions"]["enableCache"]
         environment = {item["name"]: item["value"] for item in executors[f"exec-{name}"]["container"]["env"]}
         assert len(environment["TOWERLINE_CODE"]) == 16
@@ -125,6 +193,57 @@ def test_a_schedule_is_paused_resumed_listed_and_deleted(kubeflow):
     assert kubeflow.recurring == []
     with pytest.raises(NotFound, match="no schedule 'nightly'"):
         cluster.delete_schedule("nightly")
+
+
+@pytest.fixture
+def shared_kubeflow(kubeflow, monkeypatch):
+    kubeflow.multi_user = True
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", "/nonexistent/context.json")
+    return kubeflow
+
+
+def test_in_a_kubeflow_of_several_users_everything_lies_in_the_users_namespace(shared_kubeflow):
+    cluster = Cluster.connect(shared_kubeflow.url, "shop", "runner")
+    for _ in range(2):
+        cluster.submit(towerline, ARGUMENTS, "towerline", None)
+        cluster.set_schedule(towerline, "nightly", "0 0 3 * * *", ARGUMENTS, "towerline", None)
+    assert [item["namespace"] for item in shared_kubeflow.experiments] == ["shop"]
+    assert [item["namespace"] for item in shared_kubeflow.pipelines] == ["shop"]
+    assert {item["service_account"] for item in [*shared_kubeflow.runs, *shared_kubeflow.recurring]} == {"runner"}
+    assert len(shared_kubeflow.recurring) == 1
+    assert shared_kubeflow.namespaces == {"shop"}
+
+
+def test_another_account_is_another_schedule_and_replaces_the_old_one(kubeflow):
+    for account in ("", "runner", "runner", "other"):
+        cluster = Cluster.connect(kubeflow.url, account=account)
+        cluster.set_schedule(towerline, "nightly", "0 0 3 * * *", ARGUMENTS, "towerline", None)
+    assert [job["service_account"] for job in kubeflow.recurring] == ["other"]
+
+
+def test_a_kubeflow_of_several_users_wants_to_know_whose_namespace(shared_kubeflow):
+    with pytest.raises(NotFound, match="give yours with --namespace"):
+        Cluster.connect(shared_kubeflow.url)
+
+
+def test_the_namespace_may_come_from_the_environment(shared_kubeflow, monkeypatch):
+    monkeypatch.setenv("TOWERLINE_KFP_NAMESPACE", "shop")
+    Cluster.connect(shared_kubeflow.url).submit(towerline, ARGUMENTS, "towerline", None)
+    assert shared_kubeflow.experiments[0]["namespace"] == "shop"
+
+
+def test_the_command_line_sends_parts_and_endpoint_as_the_pipeline_wants_them(kubeflow):
+    arguments = ["submit", "--host", kubeflow.url, "--parts", "3", "--endpoint", "/etc/towerline/endpoint.yaml"]
+    assert main(towerline, arguments) == 0
+    sent = kubeflow.runs[0]["runtime_config"]["parameters"]
+    assert sent["parts"] == ["1/3", "2/3", "3/3"]
+    assert (sent["endpoint"], sent["canary_percent"]) == ("/etc/towerline/endpoint.yaml", 10)
+
+
+@pytest.mark.parametrize("words", [["--parts", "0"], ["--canary", "0"], ["--canary", "101"]])
+def test_a_share_or_a_number_of_parts_that_cannot_be_is_refused_before_anything_is_sent(kubeflow, words):
+    assert main(towerline, ["submit", "--host", kubeflow.url, *words]) == 2
+    assert kubeflow.experiments == []
 
 
 def test_the_token_comes_from_the_environment(kubeflow, monkeypatch):

@@ -19,6 +19,15 @@ def test_a_task_without_record_was_reused_when_a_later_one_ran():
     assert states["train_towers"] == "not reached"
 
 
+def test_the_parallel_parts_of_a_task_are_one_row_that_is_as_bad_as_its_worst_part():
+    parts = [record(f"embed_catalogue_{number}_of_3", seconds=float(number)) for number in (1, 2, 3)]
+    (row,) = (row for row in task_table({p["task"]: p for p in parts}) if row["task"] == "embed_catalogue")
+    assert (row["state"], row["seconds"], row["figures"]) == ("done", 3.0, {"parts": 3})
+    parts[1].update(state="failed", reason="a broken vector.")
+    (row,) = (row for row in task_table({p["task"]: p for p in parts}) if row["task"] == "embed_catalogue")
+    assert (row["state"], row["reason"]) == ("failed", "a broken vector.")
+
+
 def test_a_closed_gate_stops_the_run_and_gives_its_reason(tmp_path):
     start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), "old")
     write_records(tmp_path, [record("inspect_inputs"), record("data_gate", "closed", reason="too few rows.")])

@@ -25,10 +25,9 @@ import numpy as np
 from bench.serving.load import PATH, questions
 from components.common.errors import Unavailable
 from components.common.files import read_json
-from components.common.manifest import current_release_id
+from components.common.manifest import current_release_id, read_release
 from components.serving.http_client import HttpClient
-from components.serving.online_store import OnlineStore
-from components.serving.opening import open_release
+from components.serving.opening import compute_on_one_thread, online_store, open_release
 from components.serving.requests import SearchRequest
 from components.serving.settings import ServingSettings
 
@@ -38,35 +37,47 @@ _TRIVIAL_PORT = 18_199
 
 def p50(repeat: int, call: Callable[[int], Any]) -> float:
     """Median milliseconds of `call(number)` after a tenth of the repeats as warm-up."""
-    times = []
-    for number in range(-repeat // 10, repeat):
-        begun = time.perf_counter()
-        call(number)
-        times.append((time.perf_counter() - begun) * 1000)
-    return round(float(np.median(times[repeat // 10 :])), 3)
+    return medians(repeat, lambda number: {"all": timed(call, number)[1]})["all"]
+
+
+def medians(repeat: int, round_: Callable[[int], dict[str, float]]) -> dict[str, float]:
+    """Median of each named time over the rounds, after a tenth of the repeats as warm-up."""
+    rounds = [round_(number) for number in range(-repeat // 10, repeat)][repeat // 10 :]
+    return {name: round(float(np.median([times[name] for times in rounds])), 3) for name in rounds[0]}
+
+
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What a call returns, and its milliseconds."""
+    begun = time.perf_counter()
+    answer = call(*arguments)
+    return answer, (time.perf_counter() - begun) * 1000
 
 
 def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> dict[str, float]:
-    """The parts in this process, one after another, on one thread."""
-    store = OnlineStore(workdir, "local")
+    """The parts in this process on one thread, each by itself, request by request in the order of a request.
+
+    One part repeated alone finds its data in the processor's cache, which no request does: there the others come in
+    between.
+    """
+    release_id = str(current_release_id(workdir))
+    compute_on_one_thread()
+    store = online_store(read_release(workdir, release_id), workdir, ServingSettings())
     store.warm()
-    release = open_release(workdir, str(current_release_id(workdir)), ServingSettings())
+    release = open_release(workdir, release_id, ServingSettings())
     assert release.index is not None
-    index, now = release.index, release.now_us()
-    histories = [store.histories([str(request.user_id)])[0] for request in requests]
-    inputs = [release.make_request(r, history, now) for r, history in zip(requests, histories, strict=True)]
-    vectors = [release.encoder.encode([item]) for item in inputs]
-    found = [index.find(vector, [request], True)[0] for vector, request in zip(vectors, requests, strict=True)]
+    index = release.index
 
-    def at(items: list[Any], number: int) -> Any:
-        return items[number % len(items)]
+    def one(number: int) -> dict[str, float]:
+        request = requests[number % len(requests)]
+        times = {}
+        (history,), times["features"] = timed(store.histories, [str(request.user_id)])
+        made = release.make_request(request, history, release.now_us())
+        vector, times["tower"] = timed(release.encoder.encode, [made])
+        (found,), times["search"] = timed(index.find, vector, [request], True)
+        _, times["control"] = timed(index.keep, request, found, True)
+        return times
 
-    return {
-        "features": p50(repeat, lambda n: store.histories([str(at(requests, n).user_id)])),
-        "tower": p50(repeat, lambda n: release.encoder.encode([at(inputs, n)])),
-        "search": p50(repeat, lambda n: index.find(at(vectors, n), [at(requests, n)], True)),
-        "control": p50(repeat, lambda n: index.keep(at(requests, n), at(found, n), True)),
-    }
+    return medians(repeat, one)
 
 
 @contextmanager
@@ -114,7 +125,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300)
     options = parser.parse_args()
     queries, _ = questions(options.workdir)
-    shoppers = [row["user_id"] for row in OnlineStore(options.workdir, "local").shoppers(50)] or ["nobody"]
+    store = online_store(
+        read_release(options.workdir, str(current_release_id(options.workdir))), options.workdir, ServingSettings()
+    )
+    shoppers = [row["user_id"] for row in store.shoppers(50)] or ["nobody"]
     requests = [SearchRequest(query, user_id=shoppers[n % len(shoppers)], k=100) for n, query in enumerate(queries)]
     parts = bare(options.workdir, requests, options.requests)
     with process("bench.serving.trivial", "--port", str(_TRIVIAL_PORT), url=f"http://127.0.0.1:{_TRIVIAL_PORT}") as url:

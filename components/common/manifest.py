@@ -20,7 +20,10 @@ _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
 
 @dataclass(frozen=True)
 class Release:
-    """What one successful run produced. `files` maps a path inside the release to the SHA-256 of its content."""
+    """What one successful run produced. `files` maps a path inside the release to the SHA-256 of its content.
+
+    `environment` is the feature store that holds its shoppers: local, redis or cluster.
+    """
 
     release_id: str
     model: str
@@ -37,6 +40,7 @@ class Release:
     created_at: str
     parent: str | None = None
     directory: Path = field(default=Path(), compare=False)
+    environment: str = "local"
 
     def path(self, *parts: str) -> Path:
         """A path inside the release's directory."""

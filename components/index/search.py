@@ -170,6 +170,12 @@ class Searcher:
         found = np.asarray(self._vectors[np.maximum(rows, 0), : self.dimension], dtype=np.float32)
         return np.where(rows[:, None] >= 0, found, np.float32(0.0))
 
+    def boosts_of(self, product_ids: Sequence[str]) -> np.ndarray:
+        """What boosting adds to each product's score, f(p) w, float32 [n]; 0 for an unknown id or without boosting."""
+        rows = np.array([self.products.row_of.get(product_id, -1) for product_id in product_ids], dtype=np.int64)
+        quality = np.asarray(self._vectors[np.maximum(rows, 0), self.dimension :], dtype=np.float32)  # [n, f]
+        return np.where(rows >= 0, quality @ self._weights, np.float32(0.0))
+
     def prepared(self, vectors: np.ndarray) -> np.ndarray:
         """Query vectors as the index takes them, float32 [n, d + f]: unit length for cosine, weights appended."""
         queries = np.asarray(vectors, dtype=np.float32)

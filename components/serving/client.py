@@ -53,8 +53,7 @@ def in_process(workdir: Path, request: SearchRequest) -> dict[str, Any]:
     from prometheus_client import CollectorRegistry
 
     from components.serving.metrics import Metrics
-    from components.serving.online_store import OnlineStore
-    from components.serving.opening import open_release
+    from components.serving.opening import compute_on_one_thread, online_store, open_release
     from components.serving.retrieval import Retriever
     from components.serving.rollout import ReleaseTable
 
@@ -65,9 +64,10 @@ def in_process(workdir: Path, request: SearchRequest) -> dict[str, Any]:
     settings = ServingSettings(
         cache="off", feature_budget_ms=patient, tower_budget_ms=patient, search_budget_ms=patient
     )  # fmt: skip
+    compute_on_one_thread()
     release = open_release(workdir, release_id, settings)
     table = ReleaseTable(release)
-    store = OnlineStore(workdir, settings.environment)
+    store = online_store(read_release(workdir, release_id), workdir, settings)
     retriever = Retriever(lambda: table, store, settings, Metrics(CollectorRegistry()))
     (answer,) = retriever.answer([request])
     release.retire()

@@ -23,18 +23,20 @@ def explain(release: LoadedRelease, retriever: Retriever, request: SearchRequest
 
     `behaviours`: the shopper's behaviours by attention weight of the query tower (0 to 1), heaviest first. Per product:
     `nearest`, the behaviours whose product vector lies close, by cosine x weight; `terms`, the key terms of the query
-    the product carries; `anonymous_rank`, its rank for the same query without the shopper, None when it is not among
-    the first 100.
+    the product carries; `boost`, the part of its score that product boosting added; `anonymous_rank`, its rank for the
+    same query without the shopper, None when it is not among the first 100.
     """
     (search,) = retriever.look_up([(request, release.now_us())])
     attention: list[tuple[str, float]] = []
     if len(search.history.product_ids):
         attention = release.encoder.attention(release.make_request(request, search.history, search.now_us))
         attention = sorted(attention, key=lambda pair: -pair[1])[:BEHAVIOURS_SHOWN]
-    nearest = _nearest(release, reply.found.product_ids, attention)
+    found = reply.found.product_ids
+    nearest = _nearest(release, found, attention)
+    boosts = np.zeros(len(found)) if release.boosts is None else release.boosts(found)
     ranks = _anonymous_ranks(retriever, request, reply)
     products = []
-    for number, (product_id, score) in enumerate(zip(reply.found.product_ids, reply.found.scores, strict=True)):
+    for number, (product_id, score) in enumerate(zip(found, reply.found.scores, strict=True)):
         terms = release.index.terms(request.query, product_id) if release.index is not None else ()
         products.append(
             {
@@ -42,6 +44,7 @@ def explain(release: LoadedRelease, retriever: Retriever, request: SearchRequest
                 "score": score,
                 "nearest": nearest[number],
                 "terms": [{"kind": kind, "value": value} for kind, value in terms],
+                "boost": float(boosts[number]),
                 "anonymous_rank": ranks.get(product_id),
             }
         )

@@ -79,6 +79,7 @@ class LoadedRelease:
 
     `make_request(request, history, now_us)` builds the tower's input.
     `vectors(product_ids)` gives item vectors float32 [n, d], zeros for an unknown product.
+    `boosts(product_ids)` gives what product boosting adds to each score, float32 [n], zeros without boosting.
     `lexical(query, k)` searches the titles by words, for the page.
     `now_us()` is the moment a search is taken to happen at (see `clock`), microseconds since the epoch.
     `knows(field, value)` tells whether some product has a filter's value. `close` is called once, when the release is
@@ -92,6 +93,7 @@ class LoadedRelease:
     make_request: Callable[[Any, Any, int], Any]
     products: Products = field(default_factory=NoProducts)
     vectors: Callable[[Sequence[str]], np.ndarray] | None = None
+    boosts: Callable[[Sequence[str]], np.ndarray] | None = None
     knows: Callable[[str, str], bool] = lambda field, value: True
     simulated: bool = False
     model: str = ""

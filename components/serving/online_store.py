@@ -19,6 +19,7 @@ class OnlineStore:
     """Histories of one work directory's store; every method but `warm` raises Unavailable when it does not answer."""
 
     def __init__(self, workdir: Path, environment: str) -> None:
+        self.environment = environment
         self._client = FeatureStoreClient(workdir, environment)
         self._known = Path(workdir) / "feature_store" / f"online-{environment}.parquet"
 

@@ -1,12 +1,14 @@
 """Opening a release for serving: its files verified, its query tower on ONNX Runtime, its index, its catalogue."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.common.errors import BadInput
+from components.common.files import read_json
 from components.common.manifest import Release, read_release, verify_files
 from components.common.settings import from_overrides
 from components.index.settings import IndexSettings
@@ -15,18 +17,51 @@ from components.serving.loaded_release import Encoder, Found, Kept, LoadedReleas
 from components.serving.requests import SearchRequest
 from components.serving.server import Backends
 from components.serving.settings import ServingSettings
+from components.serving.structured_logs import log
 
-
-def open_backends(workdir: Path, settings: ServingSettings) -> Backends:
-    """The real backends of a server; the feature store is opened and warm when this returns."""
-    from components.serving.metrics import keep_metrics_in_memory
+if TYPE_CHECKING:
     from components.serving.online_store import OnlineStore
 
+
+def open_backends(workdir: Path, settings: ServingSettings, release_id: str) -> Backends:
+    """The real backends of a server that begins with a release; its feature store is open and warm when this returns.
+
+    A later release that was made with another feature store is served with the first one's, and the log says so.
+    """
+    from components.serving.metrics import keep_metrics_in_memory
+
     keep_metrics_in_memory()
-    store = OnlineStore(workdir, settings.environment)
+    compute_on_one_thread()
+    store = online_store(read_release(workdir, release_id), workdir, settings)
     store.warm()
     keep_metrics_in_memory()
-    return Backends(lambda directory, release_id: open_release(directory, release_id, settings), store, store.shoppers)
+
+    def opener(directory: Path, release_id: str) -> LoadedRelease:
+        made_with = read_release(directory, release_id).environment
+        if settings.environment == "auto" and made_with != store.environment:
+            sentence = "the release was made with another feature store; restart the server to read that one"
+            log(logging.WARNING, sentence, release=release_id, made_with=made_with, read=store.environment)
+        return open_release(directory, release_id, settings)
+
+    return Backends(opener, store, store.shoppers)
+
+
+def online_store(release: Release, workdir: Path, settings: ServingSettings) -> "OnlineStore":
+    """The feature store of the settings, or with `auto` the one that the release was made with."""
+    from components.serving.online_store import OnlineStore
+
+    automatic = settings.environment == "auto"
+    return OnlineStore(workdir, release.environment if automatic else settings.environment)
+
+
+def compute_on_one_thread() -> None:
+    """One thread for each call of torch: the small tensors of a request gain nothing from more.
+
+    On a busy machine the threads of one call wait for each other: with two, a request took ten times as long.
+    """
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def open_release(workdir: Path, release_id: str, settings: ServingSettings) -> LoadedRelease:
@@ -63,6 +98,7 @@ def open_release(workdir: Path, release_id: str, settings: ServingSettings) -> L
         make_request,
         products=searcher.products,
         vectors=searcher.vectors_of,
+        boosts=searcher.boosts_of,
         knows=lambda name, value: not searcher.notes(Filter.from_mapping({name: value})),
         simulated=release.simulated,
         model=release.model,
@@ -81,10 +117,7 @@ def _titles(path: Path) -> tuple[list[str], list[str]]:
 
 def index_settings(release: Release) -> IndexSettings:
     """The settings of the index that the release was made with: it is searched as it was evaluated."""
-    given = release.settings.items()
-    return from_overrides(
-        IndexSettings, {name.removeprefix("index."): value for name, value in given if name.startswith("index.")}
-    )
+    return from_overrides(IndexSettings, read_json(release.path("index", "search.json"))["settings"])
 
 
 class ReleaseIndex:

@@ -61,7 +61,7 @@ def serve(
     with bound_socket(chosen.host, chosen.port) as listener:
         from components.serving.opening import open_backends
 
-        run(workdir, chosen, listener, open_backends(workdir, chosen), release, announce)
+        run(workdir, chosen, listener, open_backends(workdir, chosen, wanted), release, announce)
 
 
 def run(

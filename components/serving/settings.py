@@ -6,6 +6,7 @@ from components.common.errors import BadSetting
 from components.common.settings import setting
 
 ROLES = ("all", "transformer", "predictor")
+ENVIRONMENTS = ("auto", "local", "redis", "cluster")
 CACHES = ("off", "session", "features", "both")
 _MAY_BE_ZERO = ("batch_window_ms", "drain_seconds", "canary_error_share", "smoke_overlap")
 
@@ -19,7 +20,7 @@ class ServingSettings:
     grpc_port: int = setting(0, "Open Inference over gRPC; 0 leaves it off, 8081 is KServe's default")
     role: str = setting("all", "all in one process; on a cluster `transformer` calls a `predictor` for the query tower")
     predictor_url: str = setting("", "base URL of the predictor's server, needed by the role `transformer`")
-    environment: str = setting("local", "the feature store's environment: local, redis or cluster")
+    environment: str = setting("auto", "the feature store: local, redis, cluster, or auto: that of the release")
     clock: str = setting("auto", "auto, wall, or log: go on from the log's end (auto: for simulated and old logs)")
     page: bool = setting(True, "the search page and the look-ups that only the page needs")
 
@@ -77,6 +78,9 @@ class ServingSettings:
             raise BadSetting(f"serving.role must be one of {', '.join(ROLES)}, not {self.role!r}.")
         if self.cache not in CACHES:
             raise BadSetting(f"serving.cache must be one of {', '.join(CACHES)}, not {self.cache!r}.")
+        if self.environment not in ENVIRONMENTS:
+            known = ", ".join(ENVIRONMENTS)
+            raise BadSetting(f"serving.environment must be one of {known}, not {self.environment!r}.")
         if self.clock not in ("auto", "wall", "log"):
             raise BadSetting(f"serving.clock must be auto, wall or log, not {self.clock!r}.")
         if self.role == "transformer" and not self.predictor_url.startswith(("http://", "https://")):

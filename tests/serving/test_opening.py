@@ -18,7 +18,7 @@ from components.index.search import open_search
 from components.serving.explain import explain
 from components.serving.loaded_release import LoadedRelease
 from components.serving.metrics import Metrics
-from components.serving.opening import index_settings, open_release
+from components.serving.opening import index_settings, online_store, open_release
 from components.serving.replies import Reply
 from components.serving.requests import SearchRequest, parse_instance
 from components.serving.retrieval import Retriever
@@ -46,8 +46,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from components.index.step import run
 
     folder = tmp_path_factory.mktemp("real")
-    settings = {"golden_requests": "20", "boosting_trials": "5", "tuning_queries": "20"}
-    origin = {"code": "c0de", "settings": {"index.relevance": "after", "towers.epochs": "1"}}
+    settings = {"golden_requests": "20", "boosting_trials": "5", "tuning_queries": "20", "relevance": "after"}
+    origin = {"code": "c0de", "settings": {"towers.epochs": "1"}}
     release_id = run(
         **make_inputs(folder), workdir=folder / "work", settings=settings, provenance=json.dumps(origin),
         release_id="release-1",
@@ -137,6 +137,19 @@ def test_an_explanation_names_terms_and_the_rank_without_the_shopper(
     assert all(isinstance(rank, int) and 1 <= rank <= 100 for rank in ranks)
 
 
+def test_an_explanation_says_what_boosting_added(release: LoadedRelease, retriever: Retriever) -> None:
+    """The score is the cosine of the towers plus the boost; a product that is not there has none."""
+    request = SearchRequest("red lamp", k=8)
+    products = explain(release, retriever, request, ask(retriever, request))["products"]
+    (vector,) = release.encoder.encode([release.make_request(request, History.empty(), 0)])
+    assert release.vectors is not None
+    assert release.boosts is not None
+    cosines = release.vectors([product["product_id"] for product in products]) @ (vector / np.linalg.norm(vector))
+    scores = np.array([product["score"] for product in products])
+    np.testing.assert_allclose(scores - cosines, [product["boost"] for product in products], atol=1e-5)
+    assert release.boosts(["nowhere"]).tolist() == [0.0]
+
+
 def test_lexical_search_finds_what_shares_a_word(release: LoadedRelease) -> None:
     assert release.lexical is not None
     found = release.lexical("kettles", 5)
@@ -147,10 +160,17 @@ def test_lexical_search_finds_what_shares_a_word(release: LoadedRelease) -> None
 
 
 def test_a_release_is_searched_with_the_settings_it_was_made_with(workdir: Path) -> None:
-    release = read_release(workdir, "release-1")
-    assert (
-        index_settings(replace(release, settings={"index.relevance": "off", "towers.epochs": "9"})).relevance == "off"
-    )
+    """Whether they came from a command line or from a pipeline's parameters: the index itself keeps them."""
+    made_with = index_settings(read_release(workdir, "release-1"))
+    assert (made_with.relevance, made_with.golden_requests) == ("after", 20)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("auto", "redis"), ("local", "local")], ids=["auto is the release's", "given wins"]
+)
+def test_the_feature_store_is_the_one_the_release_was_made_with(workdir: Path, setting: str, expected: str) -> None:
+    release = replace(read_release(workdir, "release-1"), environment="redis")
+    assert online_store(release, workdir, ServingSettings(environment=setting)).environment == expected
 
 
 @pytest.mark.parametrize("name", ["index/vectors.npy", "towers/towers.safetensors", "index/terms.json"])

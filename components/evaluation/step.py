@@ -23,6 +23,7 @@ from components.evaluation.baselines import (
     PopularityScorer,
     RandomScorer,
 )
+from components.evaluation.changes import changes
 from components.evaluation.encoding import SearchEncoder, encode_catalogue, model_name, towers_fingerprint
 from components.evaluation.measure import GOOD_CUTOFFS, measure
 from components.evaluation.metrics import good_rate_ceiling
@@ -37,6 +38,8 @@ def run(
     examples: Path, towers: Path, truth: str, workdir: str, current_release: str, evaluation: Path, settings: str = "{}"
 ) -> dict[str, float]:
     """Writes `evaluation.json`, `queries.parquet` and the training curve; returns the model's main figures by name.
+
+    Where the served release was measured beside it, `changes.json` says where the model wins and loses against it.
 
     Args:
         examples: what the features room wrote; its test split is measured, its training split feeds the baselines.
@@ -60,11 +63,13 @@ def run(
         scorers = _baselines(test, training, chosen)
         scorers.update(_model(towers, name, test, chosen, record))
         current = _current(Path(workdir), current_release, towers, scorers, name, test, chosen, record)
-        body, queries = assess(test, training, scorers, name, read_good(truth, test, record), chosen, record)
+        body, queries, moved = assess(test, training, scorers, name, read_good(truth, test, record), chosen, record)
         body.update(model=name, towers=towers_fingerprint(towers), current_release=current)
         with staged_directory(evaluation) as staging:
             write_json(staging / "evaluation.json", body)
             pq.write_table(queries, staging / "queries.parquet")
+            if moved is not None:
+                write_json(staging / "changes.json", moved)
             if (towers / "training.json").is_file():
                 shutil.copyfile(towers / "training.json", staging / "training.json")
         figures = headline(body["rows"], name)
@@ -82,8 +87,11 @@ def assess(
     good: list[np.ndarray] | None,
     settings: EvaluationSettings,
     record: TaskRecord,
-) -> tuple[dict[str, Any], pa.Table]:
-    """Measures `scorers` by name and returns the body of `evaluation.json` and the table of searches."""
+) -> tuple[dict[str, Any], pa.Table, dict[str, Any] | None]:
+    """Measures `scorers` by name; returns the bodies of `evaluation.json`, the table of searches and `changes.json`.
+
+    The last is None when no served release is among the scorers.
+    """
     masks = frequency_bands(test.queries, training.query_counts, settings.head_share, settings.torso_share)
     masks.update(shopper_kinds(test.known, test.with_history))
     slices, left_out = make_slices(masks, test.targets, training.met)
@@ -116,7 +124,8 @@ def assess(
         "differences": differences,
         "notes": list(record.notes),
     }
-    return body, query_table(test, slices, shown)
+    moved = changes(test, measured[model], measured[CURRENT]) if CURRENT in measured else None
+    return body, query_table(test, slices, shown), moved
 
 
 def read_good(truth: str, test: TestSet, record: TaskRecord) -> list[np.ndarray] | None:

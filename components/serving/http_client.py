@@ -28,19 +28,18 @@ class HttpClient:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and parsed JSON (None when the answer is not JSON). Raises Unavailable when nothing answers."""
-        content = None if body is None else json.dumps(body, allow_nan=False).encode()
-        headers = {"content-type": "application/json"} if content is not None else {}
+        status, text = self._exchange(method, path, body)
         try:
-            self._connection.request(method, path, content, headers)
-            response = self._connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
-            raise Unavailable(f"{self.url} does not answer ({type(error).__name__}: {error}).") from error
-        try:
-            return response.status, json.loads(text)
+            return status, json.loads(text)
         except (json.JSONDecodeError, UnicodeDecodeError):
-            return response.status, None
+            return status, None
+
+    def read(self, path: str) -> str:
+        """The text that a GET answers with. Raises Unavailable unless the status is 200."""
+        status, text = self._exchange("GET", path, None)
+        if status != 200:
+            raise Unavailable(f"{self.url}{path} answered {status}.")
+        return text.decode("utf-8", "replace")
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON answer to a POST. Raises Unavailable with the server's sentence unless the status is 200."""
@@ -49,3 +48,14 @@ class HttpClient:
             reason = answer.get("error", "no reason given") if isinstance(answer, dict) else "no JSON"
             raise Unavailable(f"{self.url}{path} answered {status}: {reason}")
         return answer
+
+    def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        headers = {"content-type": "application/json"} if content is not None else {}
+        try:
+            self._connection.request(method, path, content, headers)
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unavailable(f"{self.url} does not answer ({type(error).__name__}: {error}).") from error

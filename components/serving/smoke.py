@@ -23,6 +23,7 @@ from components.common.settings import as_overrides, from_overrides
 from components.serving.http_client import HttpClient
 from components.serving.requests import CONTEXT_FIELDS
 from components.serving.settings import ServingSettings
+from components.serving.stages import stage_milliseconds
 
 _STRANGER = "smoke-test-stranger"
 _LOG_TAIL = 600
@@ -91,6 +92,7 @@ def _replay(
             verdict["overlap"] = _check_products(client, golden, release_id, settings)
             _check_stranger(client, golden[0], release_id)
             verdict["latency_ms"] = _check_latency(client, golden, settings)
+            verdict["stages_ms"] = stage_milliseconds(client.read("/metrics"))
         _stop(process, settings)
 
 

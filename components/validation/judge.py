@@ -30,6 +30,17 @@ def rows_by_table(outcomes: dict[str, Outcome]) -> dict[str, dict[str, int]]:
     return result
 
 
+def quarantine_reasons(outcomes: dict[str, Outcome]) -> list[dict[str, Any]]:
+    """Why rows are in quarantine, `{"table", "check", "rows", "example"}`, the most frequent reason first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for outcome in outcomes.values():
+        for check, count in outcome.checks.items():
+            example = outcome.examples.get(check, "")
+            empty = {"table": outcome.table, "check": check, "rows": 0, "example": example}
+            found.setdefault((outcome.table, check), empty)["rows"] += count
+    return sorted(found.values(), key=lambda item: -item["rows"])
+
+
 def judge_rows(night: Night, alarms: Alarms) -> None:
     """Adds what the row checks found, and closes on too many bad or too few good rows."""
     settings = night.rules.settings

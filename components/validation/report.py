@@ -4,7 +4,6 @@ from html import escape
 from typing import Any
 
 from components.validation.expectations import SuiteResult
-from components.validation.ledger import Outcome
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2430;background:#fff}
@@ -20,18 +19,16 @@ text-align:left;vertical-align:top;overflow-wrap:anywhere}td.n,th.n{text-align:r
 """
 
 
-def render(
-    verdict: dict[str, Any], outcomes: dict[str, Outcome], suites: list[SuiteResult], days: list[dict[str, Any]]
-) -> str:
+def render(verdict: dict[str, Any], suites: list[SuiteResult]) -> str:
     """The page's HTML. Everything that comes from the log is escaped; it loads nothing."""
     state = "open" if verdict["open"] else "closed"
     simulated = "<p><strong>Simulated data.</strong> No real shopper made this log.</p>" if verdict["simulated"] else ""
     parts = [
         f"<h1>Data gate: <span class='{state}'>{state}</span></h1><p>{escape(verdict['reason'])}</p>{simulated}",
         _alarms(verdict),
-        _rows(verdict, outcomes),
+        _rows(verdict),
         _list("Notes", verdict["notes"]),
-        _days(days),
+        _days(verdict["days"]),
         *(_suite(suite) for suite in suites),
     ]
     return (
@@ -62,19 +59,16 @@ def _alarms(verdict: dict[str, Any]) -> str:
     return "<h2>Alarms</h2>" + _table(["", "name", "what was found"], rows)
 
 
-def _rows(verdict: dict[str, Any], outcomes: dict[str, Outcome]) -> str:
+def _rows(verdict: dict[str, Any]) -> str:
     rows = [
         [escape(table), *(f"{counts[name]:,}" for name in ("in", "good", "quarantined"))]
         for table, counts in verdict["rows"].items()
     ]
     page = "<h2>Rows</h2>" + _table(["table", "in", "good", "quarantined"], rows, 3)
-    reasons: dict[tuple[str, str], list[Any]] = {}
-    for outcome in outcomes.values():
-        for check, count in outcome.checks.items():
-            entry = reasons.setdefault((outcome.table, check), [0, outcome.examples.get(check, "")])
-            entry[0] += count
-    found = sorted(reasons.items(), key=lambda item: -item[1][0])
-    body = [[escape(t), escape(check), escape(example), f"{count:,}"] for (t, check), (count, example) in found]
+    body = [
+        [escape(item["table"]), escape(item["check"]), escape(item["example"]), f"{item['rows']:,}"]
+        for item in verdict["quarantine"]
+    ]
     if body:
         page += "<h2>Why rows are in quarantine</h2>" + _table(["table", "check", "example", "rows"], body, 1)
     return page
@@ -89,7 +83,7 @@ def _days(days: list[dict[str, Any]]) -> str:
     if not days:
         return ""
     head = list(dict.fromkeys(name for day in days for name in day))
-    rows = [[_cell(day.get(name)) for name in head] for day in days[-60:]]
+    rows = [[_cell(day.get(name)) for name in head] for day in days]
     return "<h2>Days</h2>" + _table([name.replace("_", " ") for name in head], rows, len(head) - 1)
 
 

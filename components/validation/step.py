@@ -17,6 +17,7 @@ from components.validation.judge import (
     judge_distributions,
     judge_rows,
     newest_day,
+    quarantine_reasons,
     rows_by_table,
 )
 from components.validation.ledger import FORMAT, Store, open_store
@@ -24,6 +25,8 @@ from components.validation.night import Night, publish
 from components.validation.report import render
 from components.validation.rules import Rules
 from components.validation.settings import ValidationSettings
+
+DAYS_SHOWN = 60
 
 
 def run(
@@ -44,7 +47,8 @@ def run(
         checked: gets the same log with its good rows only; unchanged files are hard links.
         quarantine: gets the bad rows as text, each with check, reason, file, row group and row; and `unreadable/`.
         statistics: gets the mergeable statistics of each partition (`ledger`).
-        verdict: gets {"gate", "open", "reason", "alarms", "rows", ...} as JSON.
+        verdict: gets {"gate", "open", "reason", "alarms", "rows", ...} as JSON, with `quarantine` (bad rows by table
+            and check) and `days` (figures of each of the last 60 days) for the run's report.
         report: gets one self-contained HTML page.
         settings: JSON object of overrides of `ValidationSettings`.
         previous_statistics: the statistics folder of the served release, or a folder of such folders (the newest is
@@ -83,8 +87,9 @@ def run(
             days = day_figures(night)
             suites = _suites(night, Log(good), alarms, notes)
             body = _verdict(night, alarms, notes, newest, compared)
+            body.update(quarantine=quarantine_reasons(night.outcomes), days=days[-DAYS_SHOWN:])
             write_json(new / "statistics.json", _statistics(night, alarms, newest))
-        write_text(report, render(body, night.outcomes, suites, days))
+        write_text(report, render(body, suites))
         write_json(verdict, body)
         _record(record, body, night)
     short = {"open": body["open"], "reason": body["reason"], "rows": body["rows"]}

@@ -176,21 +176,20 @@ def released(tmp_path):
             (directory / "towers" / path.name).write_bytes(path.read_bytes())
         write_release(
             Release(
-                release_id,
-                "fake",
-                True,
-                "items",
-                {},
-                "shopper_history_v1",
-                {},
-                "c0de",
-                {},
-                {},
-                {},
-                fingerprint_files(directory),
-                "2026-01-01T00:00:00+00:00",
-                None,
-                directory,
+                release_id=release_id,
+                model="fake",
+                simulated=True,
+                collection="items",
+                milvus={},
+                feature_service="shopper_history_v1",
+                log={},
+                code="c0de",
+                settings={},
+                evaluation={},
+                boosting={},
+                files=fingerprint_files(directory),
+                created_at="2026-01-01T00:00:00+00:00",
+                directory=directory,
             )
         )
         return release_id

@@ -199,7 +199,7 @@ def write_manifest(workdir: Path, release_id: str, current: bool = False) -> Non
     empty: dict[str, Any] = {}
     release = Release(
         release_id, "fake", True, "items", empty, "service_1", empty, "0", empty, empty, empty,
-        {"towers/towers.safetensors": "0" * 64}, "2026-01-01T00:00:00+00:00", None, directory,
+        {"towers/towers.safetensors": "0" * 64}, "2026-01-01T00:00:00+00:00", None, directory=directory,
     )  # fmt: skip
     write_release(release)
     if current:

@@ -37,6 +37,8 @@ def test_a_candidate_that_answers_as_stored_opens_the_gate(candidate: Path) -> N
     assert verdict["max_difference"] < 1e-4
     assert verdict["overlap"] == 1.0
     assert 0 < verdict["latency_ms"]["p50"] <= verdict["latency_ms"]["p99"]
+    assert verdict["stages_ms"]["request"]["count"] > 0
+    assert verdict["stages_ms"]["tower"]["p50"] <= verdict["stages_ms"]["request"]["p99"]
     assert read_json(candidate / "server.json")["pid"] == 1
 
 

@@ -146,3 +146,15 @@ def test_quarantine_keeps_every_stored_column_as_text(small_log: Path, tmp_path:
     assert row["reason"] == "price -5.0 must be above 0"
     assert json.loads(row["attributes"]) == [["colour", "red"]]
     assert (row["file"], row["row_group"], row["row"]) == ("products/part-00000.parquet", 0, 0)
+
+
+def test_the_verdict_says_why_rows_are_bad_and_how_each_day_was(damaged: Result) -> None:
+    """What the run's report shows of the log: reasons with counts and an example, and the figures of each day."""
+    reasons = damaged.verdict["quarantine"]
+    bad = sum(row["quarantined"] for row in damaged.verdict["rows"].values())
+    assert sum(item["rows"] for item in reasons) == bad > 0
+    assert [item["rows"] for item in reasons] == sorted((item["rows"] for item in reasons), reverse=True)
+    assert all(item["example"] and item["check"] and item["table"] in damaged.verdict["rows"] for item in reasons)
+    days = damaged.verdict["days"]
+    assert sum(day["searches"] for day in days) == damaged.verdict["rows"]["searches"]["good"]
+    assert sum(day["events"] for day in days) == damaged.verdict["rows"]["events"]["good"]

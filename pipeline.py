@@ -54,6 +54,7 @@ def towerline(
     endpoint: str = "",
     canary_percent: int = 10,
     gateway: str = "",
+    share: int = 100,
     provenance: str = "{}",
     log_settings: str = "{}",
     validation_settings: str = "{}",
@@ -76,6 +77,7 @@ def towerline(
         endpoint: path of the InferenceService that is moved to the release, as the tasks see it; empty: none.
         canary_percent: share of the endpoint's requests that the release gets first.
         gateway: URL of the ingress gateway, where the endpoint's names have no DNS.
+        share: percent of the shoppers who get the release; below 100 it stays a canary until somebody promotes it.
         provenance: JSON object kept in the release: run id, code revision, settings.
         log_settings: JSON object of overrides for loading the log.
         validation_settings: JSON object of overrides for the data gate.
@@ -179,6 +181,7 @@ def towerline(
                 quality=evaluated.outputs["blessing"],
                 infrastructure=tested.outputs["blessing"],
                 statistics=checked.outputs["statistics"],
+                share=share,
                 workdir=workdir,
             ),
             PROMOTING,

@@ -11,6 +11,7 @@ def promote_release(
     quality: dsl.Input[dsl.Artifact],
     infrastructure: dsl.Input[dsl.Artifact],
     statistics: dsl.Input[dsl.Artifact],
+    share: int,
     workdir: str,
 ) -> str:
     """Promotes the candidate if both blessings are open and speak of its towers; retires what is too old.
@@ -20,6 +21,7 @@ def promote_release(
         quality: the quality blessing.
         infrastructure: the infrastructure blessing.
         statistics: statistics of the log the release was trained on; later logs are compared with them.
+        share: percent of the shoppers who get the candidate; below 100 it is a canary beside the served release.
         workdir: holds the releases.
 
     Returns:
@@ -29,4 +31,5 @@ def promote_release(
 
     from components.releases.step import run
 
-    return run(Path(workdir), release, Path(quality.path), Path(infrastructure.path), Path(statistics.path))
+    gates = Path(quality.path), Path(infrastructure.path)
+    return run(Path(workdir), release, *gates, Path(statistics.path), share=share)

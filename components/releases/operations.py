@@ -1,13 +1,13 @@
-"""All that is done with releases: promote, upsert, roll back, retire, list. Roll back and list are written here.
+"""All that is done with releases: promote, upsert, canary, roll back, retire, list.
 
 `current` is one line replaced atomically, so a server sees the old release or the new one. Each operation may be killed
 anywhere and repeated: see `ledger`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from components.common.errors import BadInput, GateClosed, NotFound, TowerlineError
+from components.common.errors import BadInput, BadSetting, GateClosed, NotFound, TowerlineError
 from components.common.manifest import current_release_id, list_release_ids, read_release, verify_files
 from components.releases.garbage import collect_garbage, retire
 from components.releases.ledger import (
@@ -23,9 +23,18 @@ from components.releases.ledger import (
     withdraw,
 )
 from components.releases.promotion import promote
+from components.releases.rollout import abort, advance, canary_state, finish, start_canary
 from components.releases.upsert import upsert_and_promote
 
-__all__ = ["collect_garbage", "list_releases", "promote", "retire", "rollback", "upsert_and_promote"]
+__all__ = [
+    "change_canary",
+    "collect_garbage",
+    "list_releases",
+    "promote",
+    "retire",
+    "rollback",
+    "upsert_and_promote",
+]
 
 
 def rollback(workdir: Path, release_id: str | None = None) -> str:
@@ -62,6 +71,28 @@ def rollback(workdir: Path, release_id: str | None = None) -> str:
             record = [*record, Promotion(target, now(), "rollback", served)]
         point_at(workdir, record, target)
     return target
+
+
+def change_canary(
+    workdir: Path, release_id: str | None, share: float | None, end: Literal["promote", "stop"] | None
+) -> dict[str, Any]:
+    """One change of the canary, or none when nothing is given; returns `rollout.canary_state` after it.
+
+    With a release it starts one at the share; without, `share` changes the running one's. `end` "promote" gives the
+    canary to everybody, "stop" takes it back. Raises BadSetting for a mixture, and what the operation raises.
+    """
+    if (end and (release_id or share is not None)) or (release_id and share is None):
+        raise BadSetting("give a release with its --share, --share alone, --promote or --stop.")
+    if end == "promote":
+        finish(workdir)
+    elif end == "stop":
+        if abort(workdir, "it was stopped by hand.").get("stopped") is None:
+            raise NotFound("there is no canary to stop.")
+    elif release_id is not None and share is not None:
+        start_canary(workdir, release_id, share)
+    elif share is not None:
+        advance(workdir, share)
+    return canary_state(workdir)
 
 
 def list_releases(workdir: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from components.common.manifest import read_release
 from components.common.records import task_record
 from components.releases.garbage import DropCollection, retire
 from components.releases.log_statistics import keep_statistics
-from components.releases.promotion import promote
+from components.releases.rollout import promote_to_share
 from components.releases.server_index import drop_from_server
 
 
@@ -18,6 +18,7 @@ def run(
     infrastructure: Path,
     statistics: Path,
     drop: DropCollection = drop_from_server,
+    share: float = 100,
 ) -> str:
     """Promotes the candidate, keeps its log's statistics for the next night, and retires what is too old.
 
@@ -28,6 +29,7 @@ def run(
         infrastructure: file of the infrastructure blessing.
         statistics: statistics of the log that the release was trained on; later logs are compared with them.
         drop: drops the collection of a retired release that lies outside its directory.
+        share: percent of the shoppers who get the candidate; below 100 it is a canary beside the served release.
 
     Returns:
         The served release's id.
@@ -36,10 +38,16 @@ def run(
         GateClosed, NotFound, BadInput: see `promote`; nothing that is served has changed then.
     """
     with task_record("promote_release") as record:
-        served = promote(workdir, release, read_json(quality), read_json(infrastructure))
+        served = promote_to_share(workdir, release, share, read_json(quality), read_json(infrastructure))
         record.figure("release", served)
         record.figure("simulated", read_release(workdir, served).simulated)
-        keep_statistics(workdir, served, statistics)
+        if served != release:
+            record.figure("canary", release)
+            record.note(
+                f"Release {release} is a canary: {share:g} % of the shoppers get it. "
+                "`python pipeline.py canary --promote` gives it to all, `--stop` takes it back."
+            )
+        keep_statistics(workdir, release, statistics)
         for release_id in retire(workdir, drop=drop):
             record.note(f"Release {release_id} was retired, index and files together.")
         return served

@@ -67,6 +67,20 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     upsert.add_argument("--products", required=True, type=Path, help="Parquet file or folder in the contract's columns")
 
+    _share_argument(upsert)
+
+    canary = command(
+        "canary", "show a release to a share of the shoppers, then give it to all or take it back",
+        "python pipeline.py canary 20260102-030405-1a2b3c --share 10",
+    )  # fmt: skip
+    canary.add_argument(
+        "release", nargs="?", help="starts a canary of this release; without it the running one is meant"
+    )
+    canary.add_argument("--share", type=float, help="percent of the shoppers who get it")
+    ends = canary.add_mutually_exclusive_group()
+    ends.add_argument("--promote", dest="end", action="store_const", const="promote", help="give it to everybody")
+    ends.add_argument("--stop", dest="end", action="store_const", const="stop", help="take it back from everybody")
+
     command("releases", "list the releases, the served one marked", "python pipeline.py releases")
     rollback = command("rollback", "serve an earlier release again", "python pipeline.py rollback")
     rollback.add_argument("release", nargs="?", help="its id (default: the one served before the current one)")
@@ -120,6 +134,14 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="ROOM.KEY=VALUE", help="a setting, e.g. towers.epochs=3"
     )
+    _share_argument(parser)
+
+
+def _share_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--share", type=int, default=100, metavar="PERCENT",
+        help="shoppers who get the new release (default: 100); below that it is a canary, see `canary`",
+    )  # fmt: skip
 
 
 def _cluster_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +162,8 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
         raise BadSetting(f"--parts must be 1 or more, not {options.parts}.")
     if not 1 <= options.canary <= 100:
         raise BadSetting(f"--canary must be 1 to 100 percent, not {options.canary}.")
+    if options.endpoint and options.share < 100:
+        raise BadSetting("--share is for servers on the work directory; an endpoint gets its share by --canary.")
     return {
         **check_pipeline_options(options, local=False),
         "parts": [f"{number}/{options.parts}" for number in range(1, options.parts + 1)],
@@ -149,7 +173,7 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, str]:
+def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, Any]:
     """The pipeline's arguments from the options, everything checked before work begins. Raises BadSetting, NotFound."""
     from components.logs.step import check_source
     from components.runs.settings import parse_assignments, pipeline_arguments
@@ -158,6 +182,8 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
         raise BadSetting(f"unknown model {options.model!r}; known: {', '.join(MODELS)}.")
     if options.environment not in ("local", "redis", "cluster"):
         raise BadSetting(f"unknown environment {options.environment!r}; known: local, redis, cluster.")
+    if not 0 <= options.share <= 100:
+        raise BadSetting(f"--share must be 0 to 100 percent, not {options.share}.")
     values = parse_assignments(options.set, options.model)
     data = options.data
     if local:
@@ -171,6 +197,7 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
         "model": options.model,
         "environment": options.environment,
         "accept": options.accept,
+        "share": options.share,
         **pipeline_arguments(values),
     }
 
@@ -240,12 +267,22 @@ def _demo(options: argparse.Namespace, _: Callable[..., Any]) -> int:
 
 
 def _upsert(options: argparse.Namespace, _: Callable[..., Any]) -> int:
+    from components.common.manifest import current_release_id
     from components.releases.operations import upsert_and_promote
 
-    release_id = upsert_and_promote(options.workdir, options.products)
-    _say(
-        options, {"release": release_id}, f"release {release_id} is served; running servers switch to it by themselves."
-    )
+    release_id = upsert_and_promote(options.workdir, options.products, share=options.share)
+    whole = release_id == current_release_id(options.workdir)
+    whom = "served" if whole else f"a canary for {options.share} % of the shoppers"
+    _say(options, {"release": release_id}, f"release {release_id} is {whom}; running servers follow by themselves.")
+    return 0
+
+
+def _canary(options: argparse.Namespace, _: Callable[..., Any]) -> int:
+    from components.releases.operations import change_canary
+    from components.runs.show import canary_sentence
+
+    state = change_canary(options.workdir, options.release, options.share, options.end)
+    _say(options, state, canary_sentence(state))
     return 0
 
 
@@ -323,6 +360,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, Callable[..., Any]], int]] = 
     "search": _search,
     "demo": _demo,
     "upsert": _upsert,
+    "canary": _canary,
     "releases": _releases,
     "rollback": _rollback,
     "compile": _compile,

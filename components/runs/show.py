@@ -47,6 +47,17 @@ def print_releases(releases: list[dict[str, Any]], as_json: bool) -> None:
     _console().print(table if releases else "no releases yet; `python pipeline.py run` makes the first.")
 
 
+def canary_sentence(state: dict[str, Any]) -> str:
+    """The state of the canary (`releases.rollout.canary_state`) in one sentence."""
+    stable, canary, stopped = state["stable"], state["canary"], state["stopped"]
+    if stopped:
+        why = f"the canary {stopped['release']} was stopped: {stopped['reason']}"
+        return f"release {stable} is served to everybody; {why}"
+    if canary is None:
+        return f"release {stable} is served to everybody; there is no canary."
+    return f"release {canary} is served to {state['percent']:g} % of the shoppers, {stable} to the others."
+
+
 def _console() -> Console:
     """Wide enough for titles and ids when the output is not a terminal."""
     console = Console(highlight=False)

@@ -7,6 +7,7 @@ from components.common.manifest import current_release_id
 from components.releases.ledger import read_rollout, rollout_path
 from components.releases.operations import list_releases, promote, rollback
 from components.releases.rollout import abort, advance, finish, start_canary
+from components.runs.commands import main
 from components.serving.rollout import read_rollout as read_as_serving
 from components.serving.rollout import stopped_rollout
 from tests.releases.conftest import A, B, C
@@ -98,3 +99,67 @@ def test_nothing_to_advance_without_a_canary(workdir):
     with pytest.raises(NotFound, match="no canary"):
         advance(workdir, 5)
     assert abort(workdir, "nothing")["canary"] is None
+
+
+@pytest.fixture
+def command(workdir, capsys):
+    """`python pipeline.py canary ...`: its exit code and what it said."""
+
+    def call(*words):
+        code = main(lambda **_: None, ["canary", *words, "--workdir", str(workdir)])
+        said = capsys.readouterr()
+        return code, (said.out or said.err).strip()
+
+    return call
+
+
+def test_the_command_starts_moves_and_promotes_a_canary(workdir, blessings, command):
+    promote(workdir, B, **blessings(B))
+    rollback(workdir)
+    assert command() == (0, f"release {A} is served to everybody; there is no canary.")
+    assert command(B, "--share", "10") == (0, f"release {B} is served to 10 % of the shoppers, {A} to the others.")
+    assert command("--share", "2.5")[1].startswith(f"release {B} is served to 2.5 %")
+    assert read_as_serving(workdir).percent == 2.5
+    code, state = command("--promote", "--json")
+    assert (code, json.loads(state)["stable"], json.loads(state)["canary"]) == (0, B, None)
+    assert current_release_id(workdir) == B
+
+
+def test_the_command_stops_a_canary_which_may_come_back(workdir, blessings, command):
+    start_canary(workdir, B, 5, **blessings(B))
+    assert command("--stop") == (
+        0,
+        f"release {A} is served to everybody; the canary {B} was stopped: it was stopped by hand.",
+    )
+    assert read_as_serving(workdir) is None
+    assert command(B, "--share", "1")[0] == 0
+    assert read_as_serving(workdir).percent == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ([C, "--share", "10"], 3, "has no blessing of the quality gate"),
+        ([A, "--share", "10"], 2, "served to everybody already"),
+        ([B], 2, "give a release with its --share"),
+        (["--share", "10", "--stop"], 2, "give a release with its --share"),
+        (["--share", "101"], 2, "0 to 100 percent"),
+        (["--share", "10"], 2, "there is no canary"),
+        (["--promote"], 2, "there is no canary"),
+        (["--stop"], 2, "no canary to stop"),
+        (["20990101-000000-ffffff", "--share", "10"], 2, "there is no release"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_its_exit_code(command, words, code, sentence):
+    given, said = command(*words)
+    assert given == code
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+
+
+def test_promoting_a_stopped_canary_is_a_closed_gate(workdir, blessings, command):
+    start_canary(workdir, B, 5, **blessings(B))
+    body = stopped_rollout(json.loads(rollout_path(workdir).read_text()), "3 % failed.", "2026-01-05T00:00:00+00:00")
+    rollout_path(workdir).write_text(json.dumps(body))
+    assert command("--promote")[0] == 3
+    assert "3 % failed." in command()[1]

@@ -7,6 +7,7 @@ from components.common.errors import GateClosed, NotFound
 from components.common.manifest import current_release_id
 from components.common.records import read_task_records
 from components.releases.operations import list_releases, rollback
+from components.releases.rollout import abort, finish, start_canary
 from components.releases.step import run
 from tests.releases.conftest import A, B, C
 
@@ -15,7 +16,7 @@ from tests.releases.conftest import A, B, C
 def step(workdir, tmp_path, make, blessings, monkeypatch):
     monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path / "run"))
 
-    def call(release_id, statistics="", **changes):
+    def call(release_id, statistics="", share=100, **changes):
         make(release_id)
         paths = {}
         for gate, blessing in blessings(release_id).items():
@@ -26,7 +27,7 @@ def step(workdir, tmp_path, make, blessings, monkeypatch):
         if statistics:
             (folder / "statistics.json").write_text(statistics)
             os.utime(folder / "statistics.json", (1, 1))
-        return run(workdir, release_id, paths["quality"], paths["infrastructure"], folder)
+        return run(workdir, release_id, paths["quality"], paths["infrastructure"], folder, share=share)
 
     return call
 
@@ -74,3 +75,17 @@ def test_a_missing_blessing_file_is_named(workdir, tmp_path, make):
     with pytest.raises(NotFound, match=r"quality\.json does not exist"):
         run(workdir, A, tmp_path / "quality.json", tmp_path / "infrastructure.json", tmp_path)
     assert current_release_id(workdir) is None
+
+
+def test_a_share_makes_the_candidate_a_canary_and_the_first_release_is_for_everybody(workdir, tmp_path, step):
+    assert step(A, "first", share=10) == A
+    assert step(B, "second", share=10) == A == current_release_id(workdir)
+    assert [row["state"] for row in list_releases(workdir)] == ["served", "canary"]
+    record = read_task_records(tmp_path / "run")["promote_release"]
+    assert record["figures"]["canary"] == B
+    assert "10 % of the shoppers" in record["notes"][-1]
+    abort(workdir, "No.")
+    assert newest(workdir) == "first"
+    start_canary(workdir, B, 50)
+    assert finish(workdir) == B
+    assert newest(workdir) == "second"

@@ -6,7 +6,7 @@ from components.common.errors import GateClosed, WorkdirBusy
 from components.common.lock import workdir_lock
 from components.common.manifest import current_release_id, read_release, release_directory, set_current
 from components.releases.log_statistics import keep_statistics
-from components.releases.operations import promote, rollback, upsert_and_promote
+from components.releases.operations import list_releases, promote, rollback, upsert_and_promote
 from tests.releases.conftest import A, B, C
 
 
@@ -14,7 +14,7 @@ from tests.releases.conftest import A, B, C
 def upsert(workdir, tmp_path, make, monkeypatch):
     """`upsert_and_promote` with an index that makes `child` from the served towers and a server that answers or not."""
 
-    def call(child=B, towers=None, opens=True):
+    def call(child=B, towers=None, opens=True, share=100):
         def upsert_products(workdir, products, settings):
             if child == current_release_id(workdir):
                 return child
@@ -37,7 +37,7 @@ def upsert(workdir, tmp_path, make, monkeypatch):
 
         monkeypatch.setattr("components.index.upsert.upsert_products", upsert_products)
         monkeypatch.setattr("components.serving.smoke.smoke_test", smoke_test)
-        return upsert_and_promote(workdir, tmp_path / "products.parquet")
+        return upsert_and_promote(workdir, tmp_path / "products.parquet", share=share)
 
     return call
 
@@ -52,6 +52,13 @@ def served(workdir, make, blessings):
 def test_the_child_is_served_and_its_parent_stays_for_a_rollback(workdir, upsert):
     assert upsert() == B == current_release_id(workdir)
     assert rollback(workdir) == A
+
+
+@pytest.mark.usefixtures("served")
+def test_a_share_makes_the_child_a_canary(workdir, upsert):
+    assert upsert(share=5) == B
+    assert current_release_id(workdir) == A
+    assert [row["state"] for row in list_releases(workdir)] == ["served", "canary"]
 
 
 @pytest.mark.usefixtures("served")

@@ -121,7 +121,7 @@ def test_every_parameter_of_the_pipeline_says_what_it_is(tmp_path):
     parameters = specification(tmp_path)["root"]["inputDefinitions"]["parameters"]
     assert all(parameter["description"] and "defaultValue" in parameter for parameter in parameters.values())
     assert {name: kind["parameterType"] for name, kind in parameters.items() if kind["parameterType"] != "STRING"} == {
-        "parts": "LIST", "canary_percent": "NUMBER_INTEGER",
+        "parts": "LIST", "canary_percent": "NUMBER_INTEGER", "share": "NUMBER_INTEGER",
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""What the newest day is compared with: the days before it, and the window the served release was trained on."""
+"""What a day is compared with: the days before it, and the window the served release was trained on."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ _MOST = 0.75
 class Baseline:
     """A past to compare with. `label` completes "against ..."; summaries are None where it has none.
 
-    `daily` holds the hours' counts a day of searches [24] and of events [5 actions, 24], oldest first; `mixes` reads
+    `daily` holds the hours' counts a day of searches [24] and of events [5 actions, 24], oldest first; none where the
+    past is no daily one, and then no day's volume or hours are compared with it: `irregular` says why. `mixes` reads
     the categories and brands of its last days' events. The summaries hold the heavy hitters that `drift` compares.
     """
 
@@ -28,6 +30,7 @@ class Baseline:
     events: Summary | None = None
     products: Summary | None = None
     daily: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"searches": [], "events": []})
+    irregular: list[str] = field(default_factory=list)
     mixes: Callable[[], list[tuple[dict[str, float], dict[str, float]]]] = list
 
     def table(self, name: str) -> Summary | None:
@@ -54,16 +57,15 @@ def window(root: Path, outcomes: dict[str, Outcome], table: str, days: list[str]
             yield read_summary(root, f"{table}/dt={day}")
 
 
-def trailing(
-    root: Path, outcomes: dict[str, Outcome], newest: str, count: int, catalogue: Catalogue
-) -> Baseline | None:
-    """The last `count` days before the newest one in this log; None when there is none."""
-    days = {table: days[-count:] for table, days in _comparable(outcomes, newest).items()}
+def trailing(root: Path, outcomes: dict[str, Outcome], day: str, count: int, catalogue: Catalogue) -> Baseline | None:
+    """What this log holds of the `count` days before a day; None when that is nothing."""
+    first = str(date.fromisoformat(day) - timedelta(days=count))
+    days = {table: [d for d in known if d >= first] for table, known in _comparable(outcomes, day).items()}
     seen = max(len(part) for part in days.values())
     if seen == 0:
         return None
     base = Baseline(f"the {seen} days before" if seen > 1 else "the day before")
-    _fill(base, root, outcomes, days, catalogue)
+    _fill(base, root, outcomes, days, catalogue, day)
     return base
 
 
@@ -73,7 +75,8 @@ def release(
     """The window of the served release, without the newest day where it has that too; None for an empty store.
 
     Where three quarters of its days are among the `count` days before the newest one, as on the night after it was
-    made, its searches and events tell nothing that those days do not, and only its catalogue is given.
+    made, its searches and events tell nothing that those days do not, and only its catalogue is given. `newest` is None
+    for a log whose days are not comparable: then the logs are compared as wholes.
     """
     if not store:
         return None
@@ -83,7 +86,7 @@ def release(
         base.products = read_summary(root, "products")
     days = _comparable(store.outcomes, newest)
     if newest is None or not _told(store.outcomes, outcomes, newest, count):
-        _fill(base, root, store.outcomes, days, catalogue)
+        _fill(base, root, store.outcomes, days, catalogue, newest)
     return base
 
 
@@ -105,7 +108,12 @@ def _told(before: dict[str, Outcome], now: dict[str, Outcome], newest: str, coun
 
 
 def _fill(
-    base: Baseline, root: Path, outcomes: dict[str, Outcome], days: dict[str, list[str]], catalogue: Catalogue
+    base: Baseline,
+    root: Path,
+    outcomes: dict[str, Outcome],
+    days: dict[str, list[str]],
+    catalogue: Catalogue,
+    newest: str | None,
 ) -> None:
     def seen(table: str) -> Iterator[Summary]:
         for summary in window(root, outcomes, table, days[table]):
@@ -119,3 +127,14 @@ def _fill(
     base.mixes = mixes
     base.searches = Summary.merge(seen("searches"), heavy=("query_words",))
     base.events = Summary.merge(seen("events"), heavy=("product_id",))
+    for table, known in days.items():
+        if newest is None:
+            base.daily[table] = []
+        elif known and 2 * len(known) < (
+            span := (date.fromisoformat(known[-1]) - date.fromisoformat(known[0])).days + 1
+        ):
+            base.daily[table] = []
+            base.irregular.append(
+                f"Only {len(known)} of the {span} days from {known[0]} to {known[-1]} hold {table}: the volume and the "
+                f"hours of {newest} were not compared with them."
+            )

@@ -1,4 +1,4 @@
-"""The newest day of searches and events against a baseline: volumes, hours, queries, clicks, conversion, mixes."""
+"""A day of searches and events against a baseline: volumes, hours, queries, clicks, conversion, mixes."""
 
 from collections.abc import Iterable
 
@@ -30,14 +30,17 @@ _SILENT = 12  # searches expected in hours that hold none: by chance this happen
 def searches_drift(
     day: str, now: Summary, base: Baseline, catalogue: Catalogue, settings: ValidationSettings
 ) -> Iterable[Finding]:
-    """Findings on one day of searches."""
+    """Findings on one day of searches, or on a whole log; without `daily` figures no volume is compared."""
     before = base.searches
-    if before is None or not base.daily["searches"]:
+    if before is None:
         return
-    times, usual = volume_change(now.rows, [float(hours.sum()) for hours in base.daily["searches"]])
-    if level := severity(times, settings.searches_volume):
-        text = f"{day} has {now.rows:,} searches, {_times(now.rows, usual)} the {usual:,.0f} of a day in {base.label}."
-        yield Finding("search_volume", text, level)
+    if base.daily["searches"]:
+        times, usual = volume_change(now.rows, [float(hours.sum()) for hours in base.daily["searches"]])
+        if level := severity(times, settings.searches_volume):
+            a_day = f"the {usual:,.0f} of a day in {base.label}"
+            yield Finding(
+                "search_volume", f"{day} has {now.rows:,} searches, {_times(now.rows, usual)} {a_day}.", level
+            )
     if min(now.rows, before.rows) < settings.sample_minimum:
         return
     new, old = now.quantiles["query_length"], before.quantiles["query_length"]
@@ -69,10 +72,23 @@ def _unknown_words(
 def events_drift(
     day: str, now: Summary, base: Baseline, catalogue: Catalogue, settings: ValidationSettings, searches: int
 ) -> Iterable[Finding]:
-    """Findings on one day of events; `searches` is the number of searches they answer."""
+    """Findings on one day of events, or on a whole log; `searches` is the number of searches they answer."""
     before = base.events
-    if before is None or not base.daily["events"]:
+    if before is None:
         return
+    if base.daily["events"]:
+        yield from _volumes(day, now, base, settings)
+    if min(now.rows, before.rows) < settings.sample_minimum:
+        return
+    cluster = max(1.0, now.rows / max(searches, 1))
+    if base.daily["events"]:
+        yield from _hours(day, now, before, base, settings, cluster)
+    yield from _click_through(day, now, before, base.label, settings)
+    yield from _conversion(day, now, before, base.label, settings)
+    yield from _mixes(day, now, base, catalogue, settings, cluster)
+
+
+def _volumes(day: str, now: Summary, base: Baseline, settings: ValidationSettings) -> Iterable[Finding]:
     actions = now.figures["hours"].sum(axis=1)
     daily = np.array([hours.sum(axis=1) for hours in base.daily["events"]])
     for code, action in enumerate(ACTIONS):
@@ -84,13 +100,6 @@ def events_drift(
                 f"day in {base.label}."
             )
             yield Finding("event_volume", text, level)
-    if min(now.rows, before.rows) < settings.sample_minimum:
-        return
-    cluster = max(1.0, now.rows / max(searches, 1))
-    yield from _hours(day, now, before, base, settings, cluster)
-    yield from _click_through(day, now, before, base.label, settings)
-    yield from _conversion(day, now, before, base.label, settings)
-    yield from _mixes(day, now, base, catalogue, settings, cluster)
 
 
 def _hours(

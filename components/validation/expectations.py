@@ -117,9 +117,16 @@ def _raised(info: dict[str, Any]) -> str | None:
 
 def _observed(body: dict[str, Any]) -> str:
     if body.get("unexpected_percent") is not None:
-        examples = ", ".join(repr(value)[:60] for value in body.get("partial_unexpected_list", [])[:3])
+        examples = ", ".join(_plain(value)[:60] for value in body.get("partial_unexpected_list", [])[:3])
         return f"{body['unexpected_count']:,} of {body['element_count']:,} rows otherwise, as {examples}"
-    return f"{body.get('observed_value')}"
+    return _plain(body.get("observed_value"))
+
+
+def _plain(value: Any) -> str:
+    """A value as a reader knows it: numpy's numbers as plain ones, a pair of columns' values side by side."""
+    if isinstance(value, tuple | list):
+        return " beside ".join(_plain(item) for item in value)
+    return repr(value.item() if hasattr(value, "item") else value)
 
 
 def _data_docs(outcome: Any) -> str:

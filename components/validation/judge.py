@@ -1,19 +1,15 @@
-"""From what was counted to alarms: shares of bad rows, floors, missing tables and days, and the distributions."""
+"""From what was counted to alarms: shares of bad rows, floors, missing tables and days; and what was left out."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from components.logs.contract import OPTIONAL, TABLES
-from components.validation.alarms import STOP, WARN, Alarms, Finding
-from components.validation.baseline import Baseline, good_days, read_summary, release, trailing
-from components.validation.behaviour import events_behaviour, searches_behaviour
-from components.validation.catalogue_drift import catalogue_drift
+from components.logs.contract import OPTIONAL, PARTITIONED, TABLES
+from components.validation.alarms import STOP, WARN, Alarms
+from components.validation.baseline import good_days, read_summary
 from components.validation.comparison import percent
-from components.validation.drift import events_drift, null_drift, searches_drift
 from components.validation.ledger import Outcome
 from components.validation.night import Night
-from components.validation.summaries import Summary
 
 _DAY_COUNTS = 0.05
 
@@ -79,7 +75,7 @@ def _missing_table(night: Night, table: str, tables: dict[str, dict[str, int]], 
         return
     spared = table != "products" and "judgements" in tables
     where = f"{table}/dt=YYYY-MM-DD/" if table != "products" else "products/"
-    columns = ", ".join(field.name for field in TABLES[table] if not field.nullable)
+    columns = ", ".join(item.name for item in TABLES[table] if not item.nullable)
     text = f"Table {table} is missing: there is no readable Parquet file in {where} (needed columns: {columns})."
     alarms.add("missing_table", text, WARN if spared else STOP)
 
@@ -98,6 +94,8 @@ def _common(outcomes: list[Outcome]) -> str:
 def _bad_days(night: Night, alarms: Alarms) -> None:
     """A day with a large share of bad rows, unless it is so small that it can't matter."""
     limit = night.rules.settings.day_bad_share
+    if not night.rules.days:
+        return
     for table in ("searches", "events"):
         days = [o for o in night.outcomes.values() if o.table == table and o.day is not None]
         usual = sorted(o.rows for o in days)[len(days) // 2] if days else 0
@@ -122,14 +120,6 @@ def _counts(night: Night, tables: dict[str, dict[str, int]], alarms: Alarms) -> 
             alarms.add("counts", text)
 
 
-def newest_day(night: Night) -> str | None:
-    """The last day with a good row of searches or events; None for a log without times."""
-    if not night.rules.times:
-        return None
-    days = good_days(night.outcomes, "searches") + good_days(night.outcomes, "events")
-    return max(days, default=None)
-
-
 def judge_days(night: Night, newest: str | None, alarms: Alarms) -> None:
     """Adds days that hold nothing: the newest of the window closes the gate, an older one warns."""
     if newest is None:
@@ -139,71 +129,24 @@ def judge_days(night: Night, newest: str | None, alarms: Alarms) -> None:
         stated.append(str(date(1970, 1, 1) + timedelta(microseconds=night.rules.end - 1)))
     # A day that lies ahead is a wrong clock; its rows are in quarantine and it is no part of the window.
     last = max(day for day in [newest, *stated] if day == newest or day <= str(datetime.now(UTC).date()))
-    for table in ("searches", "events"):
+    for table in PARTITIONED:
         present = [*good_days(night.outcomes, table), str(date.fromisoformat(last) + timedelta(days=1))]
+        gaps: list[str] = []
         for before, after in pairwise(present):
             gap = (date.fromisoformat(after) - date.fromisoformat(before)).days - 1
-            if gap > 0:
-                first, end = (date.fromisoformat(before) + timedelta(days=n) for n in (1, gap))
-                days = f"{first} holds" if gap == 1 else f"{first} to {end} hold"
+            if gap == 0:
+                continue
+            first, end = (date.fromisoformat(before) + timedelta(days=n) for n in (1, gap))
+            days = f"{first} holds" if gap == 1 else f"{first} to {end} hold"
+            if after == present[-1]:
                 text = f"Table {table}: {days} no good row, although the log reaches to {last}."
-                alarms.add("empty_day", text, STOP if after == present[-1] else WARN)
-
-
-def judge_distributions(night: Night, newest: str | None, alarms: Alarms) -> list[str]:
-    """Compares the newest day, or a log without times as a whole, with its baselines; returns what they were."""
-    settings, root, store = night.rules.settings, night.statistics, night.earlier
-    searches, events = (_newest(night, table, newest) for table in ("searches", "events"))
-    name = newest or "this log"
-    found: list[Finding] = []
-    if searches is not None:
-        found += searches_behaviour(name, searches, settings)
-    if events is not None:
-        found += events_behaviour(name, events, settings)
-    for finding in found:
-        alarms.add(finding.name, finding.sentence, finding.severity)
-    count = settings.trailing_days
-    same_source = store.source == str(night.log.description.get("source", ""))
-    before = [
-        trailing(root, night.outcomes, newest, count, night.catalogue) if newest is not None else None,
-        release(store, night.outcomes, newest, count, night.catalogue) if same_source else None,
-    ]
-    baselines = [item for item in before if item is not None]
-    said: dict[str, str] = {}
-    for base in baselines:
-        drifted = _against(night, name, searches, events, base)
-        # What the days before already showed as strongly need not be said of the release's window again.
-        for finding in drifted:
-            if said.get(finding.name) not in (STOP, finding.severity):
-                alarms.add(finding.name, finding.sentence, finding.severity)
-        said.update({finding.name: finding.severity for finding in sorted(drifted, key=lambda f: f.severity == STOP)})
-    return [item.label for item in baselines]
-
-
-def _against(
-    night: Night, name: str, searches: Summary | None, events: Summary | None, base: Baseline
-) -> list[Finding]:
-    settings = night.rules.settings
-    found: list[Finding] = []
-    if searches is not None:
-        found += searches_drift(name, searches, base, night.catalogue, settings)
-    if events is not None:
-        count = searches.rows if searches is not None else 0
-        found += events_drift(name, events, base, night.catalogue, settings, count)
-    for table, now in (("searches", searches), ("events", events)):
-        past = base.table(table)
-        if now is not None and past is not None and min(now.rows, past.rows) >= settings.sample_minimum:
-            found += null_drift(name, table, now, past, base.label, settings.null_share)
-    if base.products is not None and night.outcomes["products"].good:
-        found += catalogue_drift(read_summary(night.statistics, "products"), base.products, settings)
-    return found
-
-
-def _newest(night: Night, table: str, newest: str | None) -> Summary | None:
-    days = good_days(night.outcomes, table)
-    if newest is None:
-        return Summary.merge(read_summary(night.statistics, f"{table}/dt={day}") for day in days)
-    return read_summary(night.statistics, f"{table}/dt={newest}") if newest in days else None
+                alarms.add("empty_day", text, STOP)
+            else:
+                gaps.append(days)
+        if gaps:
+            more = f" ({len(gaps) - 1} more such gaps)" if len(gaps) > 1 else ""
+            text = f"Table {table}: {gaps[-1]} no good row, although the log reaches to {last}{more}."
+            alarms.add("empty_day", text, WARN)
 
 
 def describe_left_out(night: Night) -> list[str]:
@@ -212,6 +155,11 @@ def describe_left_out(night: Night) -> list[str]:
     notes = []
     if not has.get("times", True):
         notes.append("The log has no times: order, days, hours and volumes a day were not checked.")
+    elif not night.rules.days:
+        notes.append(
+            "The log is split by query, its shoppers share no clock: empty days, hours and volumes a day were not "
+            "checked, and it is compared as a whole."
+        )
     if not has.get("users", True):
         notes.append("The log has no users: shoppers with too many events and programs were not looked for.")
     if not has.get("impressions", True):

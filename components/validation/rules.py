@@ -30,10 +30,15 @@ _ROW_SETTINGS = (
 
 @dataclass(frozen=True)
 class Rules:
-    """Settings, what the log says of itself, and its window in microseconds since 1970 (`end` inclusive)."""
+    """Settings, what the log says of itself, and its window in microseconds since 1970 (`end` inclusive).
+
+    `days` is false for a log without times or without a common clock (one that is split by query): its days are no
+    shop's days, and nothing that compares days is asked of it.
+    """
 
     settings: ValidationSettings
     times: bool
+    days: bool
     impressions: bool
     users: bool
     start: int | None
@@ -50,9 +55,11 @@ class Rules:
             start, end = (None if item is None else _microseconds(str(item)) for item in window)
         except ValueError as error:
             raise BadInput(f'log.json: "window" must be two ISO moments or days, not {window} ({error}).') from error
+        times = bool(has.get("times", True))
         return Rules(
             settings,
-            times=bool(has.get("times", True)),
+            times=times,
+            days=times and description.get("split") != "query",
             impressions=bool(has.get("impressions", True)),
             users=bool(has.get("users", True)),
             start=start,

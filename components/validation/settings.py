@@ -23,7 +23,7 @@ class ValidationSettings:
     text_characters: int = setting(1_000_000, "bound of description, brand, category and shop, against runaway rows")
     id_bytes: int = setting(256, "ids are keys in every table and in the index; none needs more")
     price_maximum: float = setting(1e9, "above it a price is a barcode or a timestamp in the wrong column")
-    clock_skew_seconds: float = setting(1.0, "clients and servers disagree by this much without anything being wrong")
+    clock_skew_seconds: float = setting(2.0, "clients and servers disagree by this much without anything being wrong")
     earliest: str = setting("1995-01-01", "no shop has searches before; earlier means a wrong unit of time")
 
     # The gate on rows.

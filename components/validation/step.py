@@ -9,14 +9,13 @@ from components.common.records import TaskRecord, task_record
 from components.common.settings import from_overrides
 from components.logs.contract import Log
 from components.validation.alarms import Alarms, parse_accept
+from components.validation.distributions import Compared, judge_distributions, newest_day
 from components.validation.expectations import SuiteResult, expectation_names, run_suites
 from components.validation.frames import day_figures, frames
 from components.validation.judge import (
     describe_left_out,
     judge_days,
-    judge_distributions,
     judge_rows,
-    newest_day,
     quarantine_reasons,
     rows_by_table,
 )
@@ -84,7 +83,7 @@ def run(
             judge_days(night, newest, alarms)
             compared = judge_distributions(night, newest, alarms)
             notes += _comparison_notes(night, compared)
-            days = day_figures(night)
+            days = day_figures(night) if night.rules.days else []
             suites = _suites(night, Log(good), alarms, notes)
             body = _verdict(night, alarms, notes, newest, compared)
             body.update(quarantine=quarantine_reasons(night.outcomes), days=days[-DAYS_SHOWN:])
@@ -100,7 +99,7 @@ def _suites(night: Night, checked: Log, alarms: Alarms, notes: list[str]) -> lis
     if not night.rules.settings.expectations:
         notes.append("The expectation suites were switched off (validation.expectations=false).")
         return []
-    results = run_suites(frames(night, checked), night.log.has)
+    results = run_suites(frames(night, checked), {**night.log.has, "days": night.rules.days})
     for result in results:
         for finding in result.findings:
             alarms.add(finding.name, finding.sentence, finding.severity)
@@ -109,12 +108,14 @@ def _suites(night: Night, checked: Log, alarms: Alarms, notes: list[str]) -> lis
     return results
 
 
-def _comparison_notes(night: Night, compared: list[str]) -> list[str]:
+def _comparison_notes(night: Night, compared: Compared) -> list[str]:
     store: Store = night.earlier
-    notes = []
+    notes = [*compared.notes]
+    if len(compared.days) > 1:
+        notes.append(f"{len(compared.days)} days are new since the served release; each was compared.")
     if store and store.source != str(night.log.description.get("source", "")):
         notes.append(f"The served release comes from the source {store.source!r}: it was not compared with this log.")
-    if not compared:
+    if not compared.baselines:
         notes.append("There is nothing to compare with yet: drift was not checked.")
     if night.reused:
         notes.append(f"{len(night.reused)} of {len(night.outcomes)} partitions are unchanged and were not read again.")
@@ -139,7 +140,7 @@ def _describe_checked(night: Night, checked: Path) -> None:
     write_json(checked / "log.json", description)
 
 
-def _verdict(night: Night, alarms: Alarms, notes: list[str], newest: str | None, compared: list[str]) -> dict[str, Any]:
+def _verdict(night: Night, alarms: Alarms, notes: list[str], newest: str | None, compared: Compared) -> dict[str, Any]:
     closing = alarms.closing()
     rows = rows_by_table(night.outcomes)
     if closing:
@@ -161,7 +162,8 @@ def _verdict(night: Night, alarms: Alarms, notes: list[str], newest: str | None,
         "rows": rows,
         "unreadable_files": unreadable,
         "newest_day": newest,
-        "compared_with": compared,
+        "judged_days": compared.days,
+        "compared_with": compared.baselines,
         "reused_partitions": len(night.reused),
         "notes": notes,
         "simulated": bool(night.log.description.get("simulated", False)),

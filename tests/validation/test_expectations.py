@@ -59,6 +59,15 @@ def test_expectations_on_what_the_log_lacks_are_left_out_and_said() -> None:
     assert [finding.name for finding in result.findings] == ["days_have_clicks"]
 
 
+def test_what_was_found_is_said_in_plain_numbers() -> None:
+    frame = pd.DataFrame({"searches": [3, 4], "events": [5, 6], "impression": [0.0, 2.0], "click": [9, 1]})
+    result = run_suites({"days": frame}, HAS)[0]
+    sentences = {finding.name: finding.sentence for finding in result.findings}
+    assert sentences["more_impressions_than_clicks"].endswith("1 of 2 rows otherwise, as 0.0 beside 9.")
+    table = run_suites({"products": pd.DataFrame({"product_id": ["p1", "p2"], "title": ["same"] * 2})}, HAS)[0]
+    assert any(finding.sentence.endswith("Found: 1.") for finding in table.findings)
+
+
 def test_an_expectation_that_raises_is_not_taken_for_one_that_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     item = {
         "type": "expect_column_values_to_match_regex",

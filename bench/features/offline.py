@@ -3,8 +3,9 @@
     python -m bench.features.offline --events 1000000 10000000
 
 The log is simulated (100,000 shoppers, a search per ten events, 30 days). Every part runs in a process of its own, so
-that its peak memory is its own; importing Feast is not counted. Prints one JSON object a part and checks the ratios of
-`expected.toml`; at least 1 and 10 million events are needed for all of them.
+that its peak memory is its own, after one tiny join: what Feast and ibis import at first use is not counted. Prints one
+JSON object a part and checks the ratios of `expected.toml`, of processor's seconds, so that a machine used by others
+measures the same; at least 1 and 10 million events are needed for all of them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ import pyarrow.parquet as pq
 
 from bench.features.synthetic_log import write_log
 from components.features.buckets import literal
-from components.features.repository import PointInTimeJoin, import_feast
-from components.features.schema import FEATURES, SHOPPER, SNAPSHOT_TIME, SPLITS
+from components.features.examples import write_lists
+from components.features.repository import PointInTimeJoin
+from components.features.schema import FEATURES, SHOPPER, SNAPSHOT_TIME, SPLITS, TIMESTAMP
 from components.features.settings import FeatureSettings
+from components.features.snapshots import ShopperTracks
 from components.features.step import build
 
+BEHAVIOURS = pa.schema([(SHOPPER, pa.string()), ("us", pa.int64()), ("product_id", pa.string()), ("action", pa.int8())])
 EXPECTED = tomllib.loads((Path(__file__).parent / "expected.toml").read_text(encoding="utf-8"))
 
 
@@ -64,7 +68,7 @@ def duckdb_join(folder: Path) -> int:
     return joined.to_arrow_table().num_rows
 
 
-PARTS = {part.__name__: part for part in (whole_path, feast_join, feast_join, duckdb_join)}
+PARTS = {part.__name__: part for part in (whole_path, feast_join, duckdb_join)}
 
 
 def storage(folder: Path) -> dict[str, float]:
@@ -106,8 +110,8 @@ def check(results: dict[int, dict[str, Any]]) -> list[str]:
         sentences.append(f"{name} {at}: {value:.2f}, {verdict} {EXPECTED[name]}")
 
     for events, rows in results.items():
-        if "seconds" in rows["feast_join"]:
-            ratio = rows["whole_path"]["seconds"] / rows["feast_join"]["seconds"]
+        if "cpu_seconds" in rows["feast_join"]:
+            ratio = rows["whole_path"]["cpu_seconds"] / rows["feast_join"]["cpu_seconds"]
             judge("whole_path_over_feast_join", ratio, f"at {events:,} events")
         stored = rows["storage"]["sources_over_raw"] + rows["storage"]["examples_over_raw"]
         judge("storage_over_raw_events", stored, f"at {events:,} events")
@@ -115,7 +119,7 @@ def check(results: dict[int, dict[str, Any]]) -> list[str]:
     if sizes[-1] >= 10_000_000:
         judge("peak_gigabytes_at_10_million", results[sizes[-1]]["whole_path"]["peak_gigabytes"], "")
     if len(sizes) > 1:
-        each = [results[size]["whole_path"]["seconds"] / size for size in (sizes[0], sizes[-1])]
+        each = [results[size]["whole_path"]["cpu_seconds"] / size for size in (sizes[0], sizes[-1])]
         judge("cost_growth_1_to_10_million", each[1] / each[0], f"from {sizes[0]:,} to {sizes[-1]:,}")
     return sentences
 
@@ -128,17 +132,28 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.part:
-        import_feast()
-        started = time.monotonic()
+        _warm_up()
+        started, worked = time.monotonic(), time.process_time()
         count = PARTS[arguments.part](arguments.folder)
-        seconds = time.monotonic() - started
-        print(json.dumps({"examples": count, "seconds": round(seconds, 2), "per_second": round(count / seconds)}))
+        seconds, cpu_seconds = time.monotonic() - started, time.process_time() - worked
+        times = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+        print(json.dumps({"examples": count, **times, "per_second": round(count / seconds)}))
         return
     results = {}
     for events in arguments.events:
         with tempfile.TemporaryDirectory() as folder:
             results[events] = measure(events, arguments.days, Path(folder))
     print("\n".join(check(results)))
+
+
+def _warm_up() -> None:
+    """A join of one search to one snapshot."""
+    with tempfile.TemporaryDirectory() as name:
+        row = pa.table({SHOPPER: ["u"], "us": pa.array([1], pa.int64()), "query": ["q"]})
+        tracks = ShopperTracks(BEHAVIOURS.empty_table(), row, FeatureSettings())
+        write_lists(tracks.latest(), Path(name) / "latest.parquet")
+        join = PointInTimeJoin(Path(name) / "feast", FeatureSettings())
+        join(Path(name) / "latest.parquet", pa.array(["u"]), pa.array([2]).cast(TIMESTAMP))
 
 
 def _searches(folder: Path) -> pa.Table:

@@ -1,6 +1,5 @@
 """Shared logs of these tests: the default marketplace, made once, and where real data may lie."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +41,3 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
         log.read("events").to_pandas(),
         log.read("searches").to_pandas(),
     )
-
-
-@pytest.fixture
-def real_data() -> Path:
-    """The folder with the public sets, from TOWERLINE_DATA."""
-    folder = os.environ.get("TOWERLINE_DATA")
-    if not folder:
-        pytest.skip("TOWERLINE_DATA does not name a folder with the public sets")
-    return Path(folder)

@@ -26,6 +26,7 @@ class Metrics:
     degraded, bad, overloaded, failed. `degraded_total{dependency}`, `cache_total{design,result}`, `batch_size`,
     `waiting`, `controlled_share` (share of fetched products that relevance control removed), `release_info{release,
     role}`, `release_events_total{event}`: loaded, load_failed, canary_stopped. `events_total{action}`: behaviours.
+    `recorded_searches_total{outcome}`: searches for the shopper's history: written, repeated, dropped, failed.
     `http_responses_total{status}`: answers of every path.
     """
 
@@ -48,6 +49,7 @@ class Metrics:
         self.release_info = Gauge("release_info", "1 for a loaded release", ["release", "role"], **kept)
         self.release_events = Counter("release_events_total", "Changes of releases", ["event"], **kept)
         self.responses = Counter("http_responses_total", "HTTP answers", ["status"], **kept)
+        self.recorded = Counter("recorded_searches_total", "Searches for the history", ["outcome"], **kept)
         self.events = Counter("events_total", "Behaviours taken in", ["action"], **kept)
 
     def show_releases(self, roles: dict[str, str]) -> None:

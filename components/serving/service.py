@@ -19,6 +19,7 @@ from components.serving.replies import Reply
 from components.serving.requests import SearchRequest
 from components.serving.retrieval import Embedding, Features, Retriever
 from components.serving.rollout import ReleaseTable
+from components.serving.searches import SearchRecorder
 from components.serving.settings import ServingSettings
 
 
@@ -58,6 +59,7 @@ class Service:
         self.retriever = Retriever(lambda: self.loader.table, features, settings, metrics, self.loader.record)
         self._searches: Batcher[SearchRequest, Reply] = Batcher(self.retriever.answer, settings, metrics)
         self._embeddings: Batcher[SearchRequest, Embedding] = Batcher(self.retriever.embed, settings, metrics)
+        self._recorder = SearchRecorder(features.push, settings, metrics)
         self._events = Guard(
             "features", settings.event_budget_ms / 1000, 1, settings.breaker_failures, settings.breaker_seconds
         )
@@ -67,7 +69,8 @@ class Service:
         self.loader.start()
 
     def stop(self) -> None:
-        """Retires the releases."""
+        """Ends what runs beside the answers and retires the releases."""
+        self._recorder.stop()
         self.loader.stop()
 
     @property
@@ -91,6 +94,9 @@ class Service:
             for number, reply in zip(missing, answered, strict=True):
                 replies[number] = reply
         self.metrics.stage_seconds.labels("request").observe(time.perf_counter() - begun)
+        moment = self.table.stable.now_us()
+        for request in requests:
+            self._recorder.add(request, moment)
         return [reply for reply in replies if reply is not None]
 
     async def embed(self, requests: Sequence[SearchRequest]) -> list[Embedding]:

@@ -62,6 +62,11 @@ class ServingSettings:
     canary_error_share: float = setting(0.02, "failed or degraded by tower or index; past it the canary is stopped")
     canary_p99_ms: float = setting(500.0, "99th percentile of its request time; past it the canary is stopped")
 
+    record_searches: bool = setting(True, "a shopper's search joins the history the next one is answered with")
+    record_share: float = setting(0.1, "share of one core that writing them may take; what comes faster is dropped")
+    record_waiting: int = setting(1000, "searches that may wait to be written")
+    record_again_seconds: float = setting(60.0, "the same query of the same shopper within this time is paging")
+
     drain_seconds: float = setting(0.0, "not ready but still answering after SIGTERM, for a load balancer to notice")
     grace_seconds: int = setting(20, "requests under way at shutdown may take this long to finish")
     access_log: bool = setting(True, "one JSON line per request on stderr")
@@ -94,6 +99,8 @@ class ServingSettings:
                 continue
             if value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
                 raise BadSetting(f"serving.{field.name} must be more than 0, not {value}.")
+        if self.record_share > 1:
+            raise BadSetting(f"serving.record_share is a share between 0 and 1, not {self.record_share}.")
         if self.default_k > self.max_k:
             raise BadSetting(f"serving.default_k ({self.default_k}) is more than serving.max_k ({self.max_k}).")
         if self.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

@@ -212,7 +212,8 @@ def _own_settings(settings: ServingSettings) -> dict[str, str]:
         name: str(max(getattr(settings, name), 5000.0))
         for name in ("feature_budget_ms", "tower_budget_ms", "search_budget_ms")
     }
-    own = {"cache": "off", "page": "false", "access_log": "false", "grpc_port": "0", "drain_seconds": "0", **budgets}
+    own = {"cache": "off", "page": "false", "access_log": "false", "grpc_port": "0", "drain_seconds": "0"}
+    own |= {"record_searches": "false", **budgets}
     given = {name: value for name, value in as_overrides(settings).items() if name not in ("host", "port")}
     return {**given, **own}
 

@@ -109,6 +109,16 @@ def test_a_behaviour_moves_the_same_shoppers_next_search(client: HttpClient) -> 
     assert predict(client, "lamp", k=5) == stranger
 
 
+def test_a_search_joins_the_shoppers_history_behind_the_answer(client: HttpClient) -> None:
+    client.post(PREDICT, {"instances": [{"query": "a lamp for later", "user_id": "u-new"}]})
+
+    def recorded() -> bool:
+        _, answer = client.ask("GET", "/page/history?user_id=u-new")
+        return [item["query"] for item in answer["queries"]] == ["a lamp for later"]
+
+    wait_until(recorded, 10)
+
+
 def test_metrics_show_every_stage_finely(client: HttpClient, server: RunningServer) -> None:
     predict(client, "a query for the metrics", user_id="u1")
     text = urllib.request.urlopen(f"{server.url}/metrics", timeout=30).read().decode()

@@ -124,14 +124,15 @@ def lay_out(
         f"CREATE TEMP VIEW placed AS SELECT search_id, epoch_us(timestamp) AS us, query, user_id, latitude, longitude, "
         f"country, {bucket} FROM {searches}"
     )
-    behaviour = f"epoch_us(e.timestamp) AS us, e.product_id, {stage} AS action"
+    shopper = "coalesce(e.user_id, s.user_id)"
     queries = {
         "searches": "SELECT * FROM placed",
-        # An event without a user belongs to whoever made the search it answers.
-        "behaviours": f"SELECT user_id, {behaviour}, CAST(hash(user_id) % {count} AS INTEGER) AS bucket "
-        f"FROM {events} e WHERE user_id IS NOT NULL AND action <> 'impression' UNION ALL "
-        f"SELECT s.user_id, {behaviour}, s.bucket FROM {events} e JOIN placed s USING (search_id) "
-        "WHERE e.user_id IS NULL AND s.user_id IS NOT NULL AND e.action <> 'impression'",
+        # An event without a user belongs to whoever made the search it answers. It happened after that search whatever
+        # its clock says: shoppers' devices and servers disagree, and an answer must not stand in its own history.
+        "behaviours": f"SELECT {shopper} AS user_id, greatest(epoch_us(e.timestamp), s.us + 1) AS us, e.product_id, "
+        f"{stage} AS action, CAST(hash({shopper}) % {count} AS INTEGER) AS bucket "
+        f"FROM {events} e LEFT JOIN placed s USING (search_id) "
+        f"WHERE e.action <> 'impression' AND {shopper} IS NOT NULL",
         "outcomes": f"SELECT e.search_id, e.product_id, {stage} AS stage, e.position, s.bucket FROM {events} e "
         f"JOIN placed s USING (search_id) WHERE epoch_us(e.timestamp) < {horizon}",
     }

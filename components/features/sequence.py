@@ -17,14 +17,22 @@ def sequence_order(owner: NDArray, timestamps: NDArray, *ties: NDArray) -> Indic
 
     Args: arrays of one length n. Strings must be given as codes whose order is that of the strings (`sorted_codes`).
     """
-    order = np.lexsort((*reversed(ties), timestamps, owner))
+    order = np.lexsort((timestamps, owner))
     if len(order) < 2:
         return order.astype(np.int64)
     equal = np.ones(len(order) - 1, dtype=bool)
-    for column in (owner, timestamps, *ties):
+    for column in (owner, timestamps):
         ordered = column[order]
         equal &= ordered[1:] == ordered[:-1]
-    return order[np.concatenate(([True], ~equal))].astype(np.int64)
+    # Few rows share owner and time: only those are sorted by, and compared in, the remaining columns.
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    rows, run = order[tied], np.cumsum(~np.append(False, equal))[tied]
+    order[tied] = rows = rows[np.lexsort((*(column[rows] for column in reversed(ties)), run))]
+    repeats = np.append(False, run[1:] == run[:-1])[: len(run)]
+    for column in ties:
+        ordered = column[rows]
+        repeats[1:] &= ordered[1:] == ordered[:-1]
+    return np.delete(order, tied[repeats]).astype(np.int64)
 
 
 def sorted_codes(strings: list[str]) -> NDArray[np.int64]:

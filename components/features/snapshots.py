@@ -5,6 +5,8 @@ in it, so "available at or before the search" (Feast's rule) means "happened str
 timestamps, the event is not seen. A search is itself part of later histories, so two searches share a snapshot only
 when nothing at all lies between them.
 
+An event that answers a search is put one microsecond after it at the earliest (`buckets`), whatever its clock says.
+
 Late events: an event that reaches the log after its time is put at its time. It then changes the snapshots of the
 searches after it and none before; a model trained earlier saw those searches without it, a later one sees them with it.
 """
@@ -33,22 +35,32 @@ Ints = NDArray[np.int64]
 class Track:
     """One kind of thing of many shoppers as a sequence: sorted by shopper, then time (see `sequence`).
 
-    shoppers, times, codes: int64 [n]; a code is an index into `values`.
+    shoppers, times, codes: int64 [n]; a code is an index into `values`. offsets: int64 [shoppers + 1], the rows of
+    shopper s are offsets[s]:offsets[s+1].
     """
 
     shoppers: Ints
     times: Ints
     codes: Ints
     values: pa.Array
+    offsets: Ints
+
+    @classmethod
+    def of(cls, shoppers: Ints, times: Ints, codes: Ints, values: pa.Array, count: int) -> Track:
+        """The track of `count` shoppers."""
+        return cls(shoppers, times, codes, values, np.searchsorted(shoppers, np.arange(count + 1)).astype(np.int64))
 
     def before(self, shoppers: Ints, times: Ints) -> tuple[Ints, Ints]:
         """For each moment the run [start, end) of its shopper's rows strictly before it."""
-        ranks = np.unique(np.concatenate((self.times, times)), return_inverse=True)[1].astype(np.int64)
-        width = int(ranks.max(initial=0)) + 1
-        keys = self.shoppers * width + ranks[: len(self.times)]
-        moments = shoppers * width
-        start = np.searchsorted(keys, moments, side="left")
-        return start, np.searchsorted(keys, moments + ranks[len(self.times) :], side="left")
+        start = self.offsets[shoppers]
+        low, high = start.copy(), self.offsets[shoppers + 1]
+        # Bisection inside each shopper's rows, all moments side by side.
+        while (searching := np.flatnonzero(low < high)).size:
+            middle = (low[searching] + high[searching]) // 2
+            earlier = self.times[middle] < times[searching]
+            low[searching] = np.where(earlier, middle + 1, low[searching])
+            high[searching] = np.where(earlier, high[searching], middle)
+        return start, low
 
     def last_time(self, start: Ints, end: Ints) -> Ints:
         """Time of the last row of each run, `_NEVER` where the run is empty."""
@@ -76,14 +88,16 @@ class ShopperTracks:
         times, actions = behaviours["us"].to_numpy(), behaviours["action"].to_numpy()
         order = sequence_order(doing, times, codes, actions)
         self._actions = actions[order].astype(np.int32)
-        self._done = Track(doing[order], times[order], codes[order], products)
+        known = len(self._users)
+        self._done = Track.of(doing[order], times[order], codes[order], products, known)
         orders = np.flatnonzero(self._actions == ORDER)
-        self._bought = Track(self._done.shoppers[orders], self._done.times[orders], self._done.codes[orders], products)
+        bought = (self._done.shoppers[orders], self._done.times[orders], self._done.codes[orders])
+        self._bought = Track.of(*bought, products, known)
         self._bought_again = _next_purchase(self._bought)
         queries, (codes,) = _codes(searches["query"])
         times = searches["us"].to_numpy()
         order = sequence_order(asking, times, codes)
-        self._asked = Track(asking[order], times[order], codes[order], queries)
+        self._asked = Track.of(asking[order], times[order], codes[order], queries, known)
 
     def latest(self) -> pa.Table:
         """Every shopper's history at the end of the log: SNAPSHOTS, one row a shopper, ordered by user id."""
@@ -155,7 +169,7 @@ def _codes(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[Ints]]:
     """The sorted distinct strings of all columns, and each column as indices into them."""
     chunks = [chunk for column in columns for chunk in column.chunks]
     encoded = pa.chunked_array(chunks, type=pa.string()).combine_chunks().dictionary_encode()
-    order = np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(object), kind="stable")
+    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     codes = rank[encoded.indices.to_numpy()]

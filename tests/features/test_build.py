@@ -164,6 +164,18 @@ def test_an_event_at_the_very_time_of_the_search_is_not_seen(tmp_path):
     assert "same-time" not in row["history_product_ids"]
 
 
+def test_a_click_stamped_before_the_search_it_answers_is_not_in_that_searchs_history(tmp_path):
+    searches, events = three_days()
+    asked, next_of_user = searches[6], searches[10]
+    events.append(event(asked["us"] - 900_000, "early clock", user_id=asked["user_id"], search_id="s6"))
+    rows = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))
+    assert "early clock" in rows["s6"]["product_ids"]
+    assert "early clock" not in rows["s6"]["history_product_ids"]
+    seen = History.from_row(rows["s10"])
+    assert seen.timestamps[seen.product_ids.index("early clock")] == asked["us"] + 1
+    assert next_of_user["user_id"] == asked["user_id"]
+
+
 def test_what_a_training_search_led_to_after_validation_began_is_no_training_outcome(tmp_path):
     searches, events = three_days()
     events.append(event(START_US + DAY_US + 5, "too-late", "order", "u5", search_id="s5"))

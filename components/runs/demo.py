@@ -34,12 +34,16 @@ def demo_searches(workdir: Path, k: int) -> list[tuple[str, str | None, dict[str
             "the demo needs a release of the sample marketplace; use `python pipeline.py search` for others."
         )
     one, other, query = demo_shoppers(truths[-1].parent)
-    with _server(workdir) as url:
+    with server_of(workdir) as url:
         return [(query, user, search(workdir, query, user, k, url)) for user in (None, one, other)]
 
 
 @contextmanager
-def _server(workdir: Path) -> Iterator[str]:
+def server_of(workdir: Path, *settings: str) -> Iterator[str]:
+    """The URL of a work directory's server: the running one, else one of its own that ends with the block.
+
+    `settings` ("serving.name=value") are those of its own server. Raises Unavailable when it does not become ready.
+    """
     from components.serving.client import running_server
 
     url = running_server(workdir)
@@ -47,6 +51,7 @@ def _server(workdir: Path) -> Iterator[str]:
         yield url
         return
     command = [sys.executable, "-m", "components.serving", "--workdir", str(workdir), "--port", "0"]
+    command += [f"--set={setting}" for setting in settings]
     environment = {**os.environ, "TOWERLINE_OWNER_PID": str(os.getpid())}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

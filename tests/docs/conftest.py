@@ -1,19 +1,15 @@
 """The tutorial, run once a session; the other pages go on from the shop that it makes."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from components.serving.client import running_server
+from components.runs.demo import server_of
 from components.serving.metrics import Metrics
 from tests.docs.pages import DOCS
-from tests.docs.session import free_port, run_page, scratch
+from tests.docs.session import run_page, scratch
 
 
 @pytest.fixture(scope="session")
@@ -27,21 +23,9 @@ def tutorial(tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(tutorial):
     """The port of a server over the tutorial's shop."""
-    _, directory, shop = tutorial
-    port = free_port()
-    words = [sys.executable, "pipeline.py", "serve", "--workdir", str(shop), "--port", str(port)]
-    with open(directory / "server.log", "ab") as log:
-        process = subprocess.Popen(words, cwd=directory, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 120
-        while running_server(shop) is None:
-            assert process.poll() is None, (directory / "server.log").read_text()[-2000:]
-            assert time.monotonic() < deadline, "the server did not become ready in two minutes"
-            threading.Event().wait(0.2)
-        yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    _, _, shop = tutorial
+    with server_of(shop) as url:
+        yield urlsplit(url).port
 
 
 @pytest.fixture(scope="session")

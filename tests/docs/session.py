@@ -70,7 +70,7 @@ def run_page(path: Path, directory: Path, server: int | None = None) -> Done:
     `server` is the port of one that serves the page's work directory already; the page's own `serve` then waits idly,
     as starting a server takes longer than all else that a page does.
     """
-    port = server or free_port()
+    port = server or _free_port()
     script = directory / ".page.sh"
     script.write_text(_script(blocks(path)).replace(":8080", f":{port}"), encoding="utf-8")
     output = directory / ".page.log"
@@ -141,8 +141,7 @@ def _problems(path: Path, code: int, output: str) -> list[str]:
     return problems
 
 
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
+def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,9 @@ def _cluster_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--service-account", default="", help="account of the runs (default: the one Kubeflow gives)")
     parser.add_argument("--experiment", default="towerline", help="the experiment runs belong to")
     parser.add_argument("--image", help="the image of every task (default: $TOWERLINE_IMAGE)")
+    parser.add_argument(
+        "--training-job", default="", help="manifest of a PyTorchJob to train with, as the tasks see it"
+    )
     parser.add_argument("--parts", type=int, default=1, help="tasks that embed the catalogue side by side (default: 1)")
     parser.add_argument("--endpoint", default="", help="manifest of the KServe endpoint to move, as the tasks see it")
     parser.add_argument("--canary", type=int, default=10, help="percent of its requests a release gets first (10)")
@@ -166,6 +170,7 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
         raise BadSetting("--share is for servers on the work directory; an endpoint gets its share by --canary.")
     return {
         **check_pipeline_options(options, local=False),
+        "training_job": options.training_job,
         "parts": [f"{number}/{options.parts}" for number in range(1, options.parts + 1)],
         "endpoint": options.endpoint,
         "canary_percent": options.canary,
@@ -204,14 +209,15 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
 
 def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     from components.common.code import code_fingerprint
-    from components.runs.local import log_tail, print_run, run_local
+    from components.runs.local import print_run, run_local
     from components.runs.settings import parse_assignments
-    from components.runs.state import RunRequest, new_run_id
+    from components.runs.state import RunRequest, log_tail, new_run_id
 
     arguments = check_pipeline_options(options, local=True)
     request = RunRequest(
-        new_run_id(), options.source, arguments["data"], options.model, parse_assignments(options.set, options.model)
-    )
+        new_run_id(), options.source, arguments["data"], options.model, parse_assignments(options.set, options.model),
+        run_command(options),
+    )  # fmt: skip
     arguments["provenance"] = json.dumps(
         {"run": request.run_id, "code": code_fingerprint("runs"), "settings": dict(request.settings)}
     )
@@ -223,6 +229,19 @@ def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     if not options.json:
         print(f"report: {folder / 'report.html'}")
     return {"succeeded": 0, "stopped": 3}.get(run["state"], 1)
+
+
+def run_command(options: argparse.Namespace) -> str:
+    """The command line that asks for the same run again: `run` with every option that is not its default."""
+    defaults = vars(build_parser().parse_args(["run"]))
+    words = ["run"]
+    for name, default in defaults.items():
+        value = getattr(options, name, default)
+        if name in ("command", "json") or value == default:
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(one)]
+    return f"python pipeline.py {shlex.join(words)}"
 
 
 def _serve(options: argparse.Namespace, _: Callable[..., Any]) -> int:

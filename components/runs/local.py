@@ -92,15 +92,6 @@ def _captured(path: Path) -> Iterator[None]:
         yield
 
 
-def log_tail(folder: Path, lines: int = 12) -> str:
-    """The last lines of a run's log, to show under a failure that recorded no reason."""
-    path = folder / "log.txt"
-    if not path.exists():
-        return ""
-    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(line for line in text[-lines:] if line.strip())
-
-
 def print_run(run: dict[str, Any], as_json: bool) -> None:
     """Prints the settled run: the table of stages and one sentence, or the whole `run.json` with `as_json`."""
     from rich.console import Console

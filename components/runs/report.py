@@ -6,15 +6,19 @@ from typing import Any
 from components.common.files import read_json, write_text
 from components.common.manifest import list_release_ids, read_release
 from components.common.records import read_task_records
-from components.runs.evaluation_view import evaluation_view
-from components.runs.plots import bar_chart, line_chart
+from components.runs.advice import next_steps
+from components.runs.evaluation_view import evaluation_view, headline
+from components.runs.log_view import log_view
+from components.runs.plots import DARK, LIGHT, Chart, line_chart
+from components.runs.serving_view import index_view, server_view
+from components.runs.state import log_tail
 
-_TEMPLATE = Path(__file__).parent / "report.html.j2"
+_FOLDER = Path(__file__).parent
 _HEADLINE = {
     "succeeded": "The run succeeded: {reason}",
     "stopped": "The run stopped at the {gate}: {reason} Nothing that is served changed.",
-    "failed": "The run failed: {reason} Nothing that is served changed.",
-    "killed": "The run was killed. Nothing that is served changed.",
+    "failed": "The run failed{where}: {reason} Nothing that is served changed.",
+    "killed": "The run was killed{where}. Nothing that is served changed.",
     "running": "The run is still going on, or was killed.",
 }
 
@@ -25,9 +29,9 @@ def write_report(workdir: Path, run_id: str) -> Path:
 
     folder = Path(workdir) / "runs" / run_id
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template(_TEMPLATE.name).render(**report_context(Path(workdir), folder))
+        loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    page = environment.get_template("report.html.j2").render(**report_context(Path(workdir), folder))
     path = folder / "report.html"
     write_text(path, page)
     return path
@@ -37,32 +41,53 @@ def report_context(workdir: Path, folder: Path) -> dict[str, Any]:
     """Everything the page shows, from the run's own files alone."""
     run = read_json(folder / "run.json")
     figures = {name: record["figures"] for name, record in read_task_records(folder).items()}
-    gate = (run["gate"] or "").replace("_", " ")
-    evaluation_path = folder / "evaluation.json"
-    evaluation = read_json(evaluation_path) if evaluation_path.exists() else None
-    training_path = folder / "training.json"
-    training = read_json(training_path)["curve"] if training_path.exists() else []
-    verdict_path = folder / "data_gate.json"
+    verdict, quality = _optional(folder / "data_gate.json"), _optional(folder / "quality_gate.json")
+    evaluation = _optional(folder / "evaluation.json")
+    training = (_optional(folder / "training.json") or {}).get("curve", [])
+    closed = _optional(folder / f"{run['gate']}.json") if run["gate"] else None
     return {
         "run": run,
-        "headline": _HEADLINE[run["state"]].format(reason=run["reason"], gate=gate),
-        "figures": figures,
+        "palette": {"light": LIGHT, "dark": DARK},
+        "headline": run_headline(run),
+        "lead": headline(evaluation) if evaluation else "",
+        "steps": next_steps(run, folder.absolute(), closed),
+        "tail": log_tail(folder) if run["state"] == "failed" else "",
+        "simulated": bool(run.get("simulated") or (evaluation or verdict or {}).get("simulated")),
         "notes": [(task["task"], note) for task in run["tasks"] for note in task["notes"]],
-        "stage_chart": bar_chart({task["task"]: {"seconds": task["seconds"]} for task in run["tasks"]}, "seconds"),
-        "verdict": read_json(verdict_path) if verdict_path.exists() else None,
+        "slowest": max((task["seconds"] for task in run["tasks"]), default=0.0),
+        "log": log_view(verdict) if verdict else None,
         "evaluation": evaluation_view(evaluation) if evaluation else None,
+        "quality": quality,
+        "changes": _optional(folder / "changes.json"),
         "training": training,
-        "loss_chart": line_chart(
-            {"loss": [(row["step"], row["loss"]) for row in training if "loss" in row]}, "step", "loss"
-        ),
-        "validation_chart": line_chart(_validation_series(training), "step", "validation"),
-        "releases": [read_release(workdir, release_id) for release_id in list_release_ids(workdir)][-5:],
+        "training_charts": _training_charts(training),
+        "index": index_view(figures.get("upsert_embeddings", {})),
+        "server": server_view(figures.get("smoke_test", {}).get("blessing", {})),
+        "releases": [read_release(workdir, release_id) for release_id in list_release_ids(workdir)][-5:][::-1],
     }
 
 
-def _validation_series(training: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    series: dict[str, list[tuple[float, float]]] = {}
+def run_headline(run: dict[str, Any]) -> str:
+    """How the run ended, and why, in one or two sentences."""
+    ended = next((task["task"] for task in run["tasks"] if task["state"] in ("failed", "killed")), None)
+    where = f" in {ended}" if ended else ""
+    reason = run["reason"].strip()
+    reason = reason if reason.endswith((".", "!", "?")) else f"{reason}."
+    return _HEADLINE[run["state"]].format(reason=reason, gate=(run["gate"] or "").replace("_", " "), where=where)
+
+
+def _optional(path: Path) -> Any:
+    return read_json(path) if path.exists() else None
+
+
+def _training_charts(training: list[dict[str, Any]]) -> list[Chart]:
+    loss = [(float(row["step"]), row["loss"]) for row in training if "loss" in row]
+    validation: dict[str, list[tuple[float, float]]] = {}
     for row in training:
         for name, value in (row.get("validation") or {}).items():
-            series.setdefault(name, []).append((row["step"], value))
-    return series
+            validation.setdefault(name, []).append((float(row["step"]), value))
+    charts = [
+        line_chart("Training loss", {"loss": loss}, ("step", "loss")),
+        line_chart("Searches held out of training", validation, ("step", "recall")),
+    ]
+    return [chart for chart in charts if chart is not None]

@@ -40,6 +40,8 @@ class RunRequest:
     data: str
     model: str
     settings: Mapping[str, str]
+    command: str = ""
+    """The command line that asks for the same run again; empty where no person typed one."""
 
 
 def new_run_id(moment: datetime | None = None) -> str:
@@ -60,6 +62,7 @@ def start_run(folder: Path, request: RunRequest, parent: str | None) -> None:
             "data": request.data,
             "model": request.model,
             "settings": dict(request.settings),
+            "command": request.command,
             "release": None,
             "served_before": parent,
             "started": datetime.now(UTC).isoformat(),
@@ -83,7 +86,9 @@ def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[
     run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
     run["release"] = tasks[-1]["figures"].get("release") if finished else None
     run["served_now"] = served_now
-    run["simulated"] = any(task["figures"].get("simulated") for task in tasks)
+    run["simulated"] = any(
+        figures.get("simulated") for task in tasks for figures in (task["figures"], task["figures"].get("verdict", {}))
+    )  # a reused task has no record, but its gate's verdict says so too
     if stopped is not None:
         run["state"] = "stopped" if stopped["state"] == "closed" else "failed"
         run["gate"] = stopped["task"] if stopped["state"] == "closed" else None
@@ -154,3 +159,12 @@ def settle_killed_runs(workdir: Path) -> list[str]:
         write_json(path, run)
         settled.append(run["run"])
     return settled
+
+
+def log_tail(folder: Path, lines: int = 12) -> str:
+    """The last lines of a run's log, to show under a failure that recorded no reason."""
+    path = folder / "log.txt"
+    if not path.exists():
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(line for line in text[-lines:] if line.strip())

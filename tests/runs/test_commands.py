@@ -1,9 +1,10 @@
 import json
+import shlex
 
 import pytest
 
 from components.common.errors import BadSetting
-from components.runs.commands import build_parser, main
+from components.runs.commands import build_parser, main, run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
 from components.runs.show import print_releases, print_search
 
@@ -60,6 +61,14 @@ def test_an_expected_error_is_one_sentence_and_its_exit_code(tmp_path, capsys):
     code = main(lambda **_: None, ["rollback", "--workdir", str(tmp_path)])
     assert code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_command_that_runs_the_same_again_names_what_is_not_usual():
+    words = ["run", "--source", "parquet", "--data", "my log/", "--set", "towers.epochs=3", "--set", "towers.seed=5"]
+    again = run_command(build_parser().parse_args([*words, "--json"]))
+    assert again == f"python pipeline.py {shlex.join(words)}"
+    nightly = build_parser().parse_args(["schedule", "--local", "--accept", "prices", "--workdir", "w"])
+    assert run_command(nightly) == "python pipeline.py run --workdir w --accept prices"
 
 
 def test_a_schedule_needs_exactly_one_place(capsys):

@@ -1,0 +1,57 @@
+"""The log at a glance, from the data gate's verdict: volumes by day, the funnel, alarms, and why rows are bad."""
+
+from typing import Any
+
+from components.runs.plots import day_panels
+
+_PANELS = {
+    "searches": "searches",
+    "shoppers": "shoppers",
+    "impression": "impressions",
+    "click": "clicks",
+    "order": "orders",
+    "clicks_per_impression": "clicks per impression",
+}
+_STEPS = (("impression", "shown"), ("click", "clicked"), ("cart", "put into the cart"), ("favourite", "favourited"),
+          ("order", "ordered"))  # fmt: skip
+
+
+def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
+    """What the report shows of a verdict (`data_gate.json`).
+
+    Returns `{"reason", "rows", "alarms", "compared_with", "quarantine", "unreadable", "newest_day", "notes",
+    "day_chart", "funnel"}`; `funnel` is a list of `{"step", "events", "share": of what was shown, "of_clicks"}`, empty
+    where the log has no days.
+    """
+    days = verdict.get("days", [])
+    panels = {label: [day.get(name) for day in days] for name, label in _PANELS.items()}
+    return {
+        "reason": verdict["reason"],
+        "rows": verdict.get("rows", {}),
+        "alarms": sorted(verdict.get("alarms", []), key=lambda alarm: alarm["severity"] != "stop"),
+        "compared_with": verdict.get("compared_with", []),
+        "quarantine": verdict.get("quarantine", []),
+        "unreadable": verdict.get("unreadable_files", {}),
+        "newest_day": verdict.get("newest_day"),
+        "notes": verdict.get("notes", []),
+        "day_chart": day_panels("Each day of the log, the newest marked", [day["day"] for day in days], panels),
+        "funnel": _funnel(days),
+    }
+
+
+def _funnel(days: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    totals = {name: sum(day.get(name) or 0 for day in days) for name, _ in _STEPS}
+    top = max(totals.values(), default=0)
+    if not top:
+        return []
+    clicks = totals["click"]
+    return [
+        {
+            "step": label,
+            "events": totals[name],
+            "share": totals[name] / top,
+            "of_clicks": totals[name] / clicks if clicks and name not in ("impression", "click") else None,
+        }
+        for name, label in _STEPS
+        if totals[name]
+    ]

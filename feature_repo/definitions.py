@@ -45,7 +45,7 @@ def define(path: str, kind: str = "file") -> Definitions:
     # Snapshots hold a shopper's history as it was at the moments that matter: just before a search, and last of all.
     snapshots = _source(path, kind)
 
-    # Real-time events enter the online store here as soon as they happen; the log brings them offline.
+    # Real-time events enter the online store under this name as soon as they happen; the log brings them offline.
     push = PushSource(name=PUSH_SOURCE, batch_source=snapshots)
 
     # The history of a shopper: latest behaviours, recent searches, products bought, each with its time, oldest first.

@@ -22,7 +22,8 @@ from components.features.snapshots import ShopperTracks
 from components.features.splits import Split
 
 _ROW_GROUP = 8192
-_FIRST_ROUNDS, _ROUND = (4, 8, 16, 32), 64
+_STEPS, _STEP = (4, 8, 16, 32), 64
+_PAIRS_A_SEARCH, _FEW_PAIRS = 4, 100_000
 STORAGE: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 3,
@@ -106,7 +107,8 @@ def bucket_examples(
 def search_rounds(shoppers: pa.ChunkedArray) -> NDArray[np.int64]:
     """The round of each search [n], given the shoppers of searches ordered by shopper and time.
 
-    A shopper's searches up to the 4th, 8th, 16th, 32nd and 64th are in rounds 0 to 4, later ones 64 to a round.
+    A round takes the next searches of every shopper, up to the 4th, 8th, 16th, 32nd, 64th, 128th, ..., as many as meet
+    4 snapshots a search on average or 100,000 in all, which take no longer than one more call of Feast.
     """
     if not len(shoppers):
         return np.zeros(0, dtype=np.int64)
@@ -115,8 +117,15 @@ def search_rounds(shoppers: pa.ChunkedArray) -> NDArray[np.int64]:
     lengths = np.diff(np.append(first, len(codes)))
     ordinal = np.arange(len(codes)) - np.repeat(first, lengths)
     ordinal[codes == -1] = 0
-    ends = np.array([*_FIRST_ROUNDS, *range(_ROUND, int(ordinal.max()) + 1, _ROUND)])
-    return np.searchsorted(ends, ordinal, side="right")
+    lengths[codes[first] == -1] = 1
+    starts, last = [0], 0
+    for end in (*_STEPS, *range(_STEP, int(lengths.max()) + _STEP, _STEP)):
+        held = np.clip(lengths - starts[-1], 0, end - starts[-1])
+        pairs = int((held * (held + 1) // 2).sum())
+        if last > starts[-1] and pairs > max(_FEW_PAIRS, _PAIRS_A_SEARCH * held.sum()):
+            starts.append(last)
+        last = end
+    return np.searchsorted(starts, ordinal, side="right") - 1
 
 
 def write_lists(table: pa.Table, path: Path) -> None:

@@ -101,7 +101,8 @@ def test_many_small_buckets_give_the_same_examples_as_one(shop, tmp_path):
     assert pq.read_table(small / "graph.parquet") == pq.read_table(examples / "graph.parquet")
 
 
-def test_a_shopper_of_many_searches_is_joined_in_rounds_with_the_same_truth(tmp_path):
+def test_a_shopper_of_many_searches_is_joined_in_rounds_with_the_same_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.features.examples._FEW_PAIRS", 0)
     searches = [search(number, START_US + number * DAY_US // 30, f"query {number}", "busy") for number in range(90)]
     events = [event(one["us"] + 5, f"p{n}", "click", "busy", search_id=f"s{n}") for n, one in enumerate(searches)]
     rows = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))
@@ -110,11 +111,22 @@ def test_a_shopper_of_many_searches_is_joined_in_rounds_with_the_same_truth(tmp_
         assert History.from_row(rows[one["search_id"]]) == history_before(searches, events, "busy", one["us"])
 
 
-def test_rounds_hold_at_most_64_searches_of_a_shopper():
-    shoppers = pa.chunked_array([["ann"] * 300 + ["bob"] * 3 + [None] * 200])
+def test_few_searches_are_one_round_and_those_of_a_busy_shopper_are_spread():
+    shoppers = pa.chunked_array([["ann"] * 3_000 + ["bob"] * 3 + [None] * 200])
     rounds = search_rounds(shoppers)
-    assert np.bincount(rounds[:300]).tolist() == [4, 4, 8, 16, 32, 64, 64, 64, 44]
-    assert set(rounds[300:].tolist()) == {0}
+    held = np.bincount(rounds[:3_000])
+    assert len(held) == 8
+    assert (held * (held + 1) // 2).max() <= 100_000
+    assert np.all(np.diff(rounds[:3_000]) >= 0)
+    assert set(rounds[3_000:].tolist()) == {0}
+    assert set(search_rounds(shoppers.slice(2_700)).tolist()) == {0}
+
+
+def test_a_round_meets_4_snapshots_a_search():
+    shoppers = pa.chunked_array([[f"u{number:05d}" for number in range(9_000) for _ in range(20)]])
+    rounds = search_rounds(shoppers).reshape(9_000, 20)
+    assert np.bincount(rounds[0]).tolist() == [4, 4, 8, 4]
+    assert (rounds == rounds[0]).all()
 
 
 def test_a_second_build_writes_the_same_bytes(shop, tmp_path):

@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from components.common.errors import TowerlineError
 from components.serving.errors import Overloaded
+from components.serving.flows import Done
 from components.serving.metrics import Metrics
 from components.serving.settings import ServingSettings
 
@@ -25,26 +24,25 @@ class _Waiting(Generic[Q, A]):
 
 
 class Batcher(Generic[Q, A]):
-    """Collects what arrives while the last batch runs, and answers it together on a worker thread.
+    """Collects what arrives while the last batch runs, and has it answered together.
 
-    `answer(items)` is called with at most `max_batch` items and returns one answer or error per item, in order. With
-    no load a request is taken at once: batches form only when requests wait anyway (`batch_window_ms` can force a
-    wait). `submit` must be called from one event loop.
+    `start(items, done)` is called with at most `max_batch` items and returns at once; `done` takes one answer or error
+    per item, in order, on any thread. With no load a request is taken at once: batches form only when requests wait
+    anyway (`batch_window_ms` can force a wait). `submit` must be called from one event loop.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Q]], Sequence[A | TowerlineError]],
+        start: Callable[[Sequence[Q], Done], None],
         settings: ServingSettings,
         metrics: Metrics,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock = clock
-        self._answer, self._settings, self._metrics = answer, settings, metrics
+        self._start, self._settings, self._metrics = start, settings, metrics
         self._queue: deque[_Waiting[Q, A]] = deque()
         self._in_flight = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(settings.parallel_batches, thread_name_prefix="batch")
+        self._running = 0
 
     @property
     def in_flight(self) -> int:
@@ -63,39 +61,53 @@ class Batcher(Generic[Q, A]):
         self._in_flight += len(items)
         self._metrics.waiting.set(self._in_flight)
         self._queue.extend(waiting)
-        self._start_worker()
+        loop.call_soon(self._begin_batches, loop)  # what arrives in the same turn of the loop goes together
         try:
+            if len(waiting) == 1:
+                return [await waiting[0].answer]
             return list(await asyncio.gather(*(entry.answer for entry in waiting)))
         finally:
             self._in_flight -= len(items)
             self._metrics.waiting.set(self._in_flight)
 
-    def _start_worker(self) -> None:
-        if len(self._tasks) < self._settings.parallel_batches:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._queue:
+    def _begin_batches(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._queue and self._running < self._settings.parallel_batches:
+            self._running += 1
             if self._settings.batch_window_ms and len(self._queue) < self._settings.max_batch:
-                await asyncio.sleep(self._settings.batch_window_ms / 1000)
-            batch = self._take()
-            if not batch:
+                loop.call_later(self._settings.batch_window_ms / 1000, self._begin, loop)
+                return
+            self._begin(loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._take()
+        if not batch:
+            self._running -= 1
+            return
+        self._metrics.batch_size.observe(len(batch))
+
+        def done(answers: Sequence[A | Exception] | None, error: Exception | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._deliver, batch, answers, error, loop)
+
+        self._start([entry.item for entry in batch], done)
+
+    def _deliver(
+        self,
+        batch: list[_Waiting[Q, A]],
+        answers: Sequence[A | Exception] | None,
+        error: Exception | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._running -= 1
+        self._begin_batches(loop)
+        outcomes: Sequence[A | Exception | None] = [error] * len(batch) if answers is None else answers
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if entry.answer.done():
                 continue
-            self._metrics.batch_size.observe(len(batch))
-            try:
-                answers = await loop.run_in_executor(self._threads, self._answer, [entry.item for entry in batch])
-            except Exception as error:  # noqa: BLE001 - every waiting client must hear of it
-                answers = [error] * len(batch)  # type: ignore[list-item]
-            for entry, answer in zip(batch, answers, strict=True):
-                if entry.answer.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    entry.answer.set_exception(answer)
-                else:
-                    entry.answer.set_result(answer)
+            if isinstance(outcome, Exception):
+                entry.answer.set_exception(outcome)
+            else:
+                entry.answer.set_result(outcome)  # type: ignore[arg-type]
 
     def _take(self) -> list[_Waiting[Q, A]]:
         batch: list[_Waiting[Q, A]] = []

@@ -17,6 +17,7 @@ import numpy as np
 
 from components.common.errors import BadInput, TowerlineError, Unavailable
 from components.serving.errors import DependencyDown
+from components.serving.flows import Call, Done, Flow, Flows
 from components.serving.guard import Guard
 from components.serving.loaded_release import Found, LoadedRelease
 from components.serving.metrics import Metrics
@@ -62,7 +63,7 @@ class Embedding:
 
 
 class Retriever:
-    """Answers batches of searches. Thread-safe; `answer` and `embed` block and belong on a worker thread.
+    """Answers batches of searches. Thread-safe; `start_answers` and `start_embeddings` return at once, the rest blocks.
 
     `table` gives the loaded releases, `record(release, failed, seconds)` hears of every outcome.
     """
@@ -78,6 +79,8 @@ class Retriever:
         self._table, self._features, self._settings, self._metrics = table, features, settings, metrics
         self._record = record
         self.replies = Replies(settings, metrics)
+        self._batches = Flows("batch", settings.parallel_batches)
+        self._aside = Flows("aside", 1)
 
         def guard(name: str, budget_ms: float) -> Guard:
             failures, pause = settings.breaker_failures, settings.breaker_seconds
@@ -100,13 +103,23 @@ class Retriever:
 
     def answer(self, requests: Sequence[SearchRequest]) -> list[Reply | TowerlineError]:
         """One reply or error per request, in order. What is wrong with one request never touches the others."""
-        return self._run("retrieval", requests, self._retrieve)
+        return self._aside.run(self._run("retrieval", requests, self._retrieve))
 
     def embed(self, requests: Sequence[SearchRequest]) -> list[Embedding | TowerlineError]:
         """One embedding or error per request, in order."""
-        return self._run("query-tower", requests, self._embed_only)
+        return self._aside.run(self._run("query-tower", requests, self._embed_only))
 
-    def _run(self, model: str, requests: Sequence[SearchRequest], stages: Callable[..., list[Any]]) -> list[Any]:
+    def start_answers(self, requests: Sequence[SearchRequest], done: Done) -> None:
+        """As `answer`, for a batch of the server: `done` gets the replies, on another thread."""
+        self._batches.start(self._run("retrieval", requests, self._retrieve), done)
+
+    def start_embeddings(self, requests: Sequence[SearchRequest], done: Done) -> None:
+        """As `embed`, for a batch of the server: `done` gets the embeddings, on another thread."""
+        self._batches.start(self._run("query-tower", requests, self._embed_only), done)
+
+    def _run(
+        self, model: str, requests: Sequence[SearchRequest], stages: Callable[..., Flow[list[Any]]]
+    ) -> Flow[list[Any]]:
         begun = time.perf_counter()
         table = self._table()
         answers: list[Any] = [None] * len(requests)
@@ -120,12 +133,14 @@ class Retriever:
                 moments[number] = release.now_us()
             except TowerlineError as error:
                 answers[number] = error
-        searches = self.look_up([(requests[number], moment) for number, moment in moments.items()])
+        searches = yield from self._look_up([(requests[number], moment) for number, moment in moments.items()])
         waiting = dict(zip(moments, searches, strict=True))
         for release, numbers in groups.items():
             with release.lease() as open_:
                 retired = Unavailable(f"release {release.release_id} was retired a moment ago; try again.")
-                done = stages(release, [waiting[n] for n in numbers]) if open_ else [retired] * len(numbers)
+                done: list[Any] = [retired] * len(numbers)
+                if open_:
+                    done = yield from stages(release, [waiting[n] for n in numbers])
             for number, answer in zip(numbers, done, strict=True):
                 answers[number] = answer
                 self._account(model, release.release_id, answer, time.perf_counter() - begun)
@@ -133,10 +148,18 @@ class Retriever:
 
     def history(self, user_id: str) -> Any:
         """A shopper's history, within the budget of the store. Raises DependencyDown."""
-        return self.guards["features"].call(self._features.histories, [user_id])[0]
+
+        def read() -> Flow[Any]:
+            found = yield Call(self.guards["features"], self._features.histories, ([user_id],))
+            return found[0]
+
+        return self._aside.run(read())
 
     def look_up(self, requests: Sequence[tuple[SearchRequest, int]]) -> list[Search]:
         """Each request, at its moment, with its history; a store that is down makes every shopper anonymous."""
+        return self._aside.run(self._look_up(requests))
+
+    def _look_up(self, requests: Sequence[tuple[SearchRequest, int]]) -> Flow[list[Search]]:
         empty = self._features.empty()
         searches = []
         for request, now_us in requests:
@@ -148,7 +171,7 @@ class Retriever:
             users = sorted({str(search.request.user_id) for search in known})
             begun = time.perf_counter()
             try:
-                found = self.guards["features"].call(self._features.histories, users)
+                found = yield Call(self.guards["features"], self._features.histories, (users,))
                 histories = dict(zip(users, found, strict=True))
                 for search in known:
                     search.history = histories[str(search.request.user_id)]
@@ -158,20 +181,20 @@ class Retriever:
             self._observe("features", begun)
         return searches
 
-    def _retrieve(self, release: LoadedRelease, searches: list[Search]) -> list[Reply | TowerlineError]:
+    def _retrieve(self, release: LoadedRelease, searches: list[Search]) -> Flow[list[Reply | TowerlineError]]:
         for search in searches:
             if not search.degraded:
                 search.reply = self.replies.of_features(
                     release.release_id, search.request, search.history, search.now_us
                 )
-        self._towers(release, [search for search in searches if search.reply is None])
+        yield from self._towers(release, [search for search in searches if search.reply is None])
         ready = [search for search in searches if search.vector is not None]
         if ready:
-            self._search(release, ready)
+            yield from self._search(release, ready)
         return [self._reply(release, search) for search in searches]
 
-    def _embed_only(self, release: LoadedRelease, searches: list[Search]) -> list[Embedding | TowerlineError]:
-        self._towers(release, searches)
+    def _embed_only(self, release: LoadedRelease, searches: list[Search]) -> Flow[list[Embedding | TowerlineError]]:
+        yield from self._towers(release, searches)
         made: list[Embedding | TowerlineError] = []
         for search in searches:
             if search.vector is None:
@@ -180,21 +203,21 @@ class Retriever:
                 made.append(Embedding(search.vector, release.release_id, tuple(search.degraded)))
         return made
 
-    def _towers(self, release: LoadedRelease, searches: list[Search]) -> None:
+    def _towers(self, release: LoadedRelease, searches: list[Search]) -> Flow[None]:
         if not searches:
             return
         begun = time.perf_counter()
         inputs = [TowerInput(search.request, search.history, search.now_us) for search in searches]
-        embedded = embed(self.guards["tower"], release, inputs, self._features.empty())
+        embedded = yield from embed(self.guards["tower"], release, inputs, self._features.empty())
         for search, made in zip(searches, embedded, strict=True):
             search.vector, search.error = made.vector, made.error
             if made.degraded:
                 search.degraded.append(made.degraded)
         self._observe("tower", begun)
 
-    def _search(self, release: LoadedRelease, searches: list[Search]) -> None:
+    def _search(self, release: LoadedRelease, searches: list[Search]) -> Flow[None]:
         try:
-            results = self.guards["search"].call(self._search_and_control, release, searches)
+            results = yield Call(self.guards["search"], self._search_and_control, (release, searches))
         except (DependencyDown, BadInput) as error:
             for search in searches:
                 search.error = error

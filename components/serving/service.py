@@ -11,6 +11,7 @@ from components.serving.batching import Batcher
 from components.serving.errors import Overloaded
 from components.serving.events import Event
 from components.serving.explain import explain
+from components.serving.flows import Call, Flow, Flows
 from components.serving.guard import Guard
 from components.serving.loaded_release import LoadedRelease
 from components.serving.metrics import Metrics
@@ -57,12 +58,14 @@ class Service:
 
         self.loader = ReleaseLoader(self.workdir, open_and_probe, settings, metrics, pinned, self._forget)
         self.retriever = Retriever(lambda: self.loader.table, features, settings, metrics, self.loader.record)
-        self._searches: Batcher[SearchRequest, Reply] = Batcher(self.retriever.answer, settings, metrics)
-        self._embeddings: Batcher[SearchRequest, Embedding] = Batcher(self.retriever.embed, settings, metrics)
-        self._recorder = SearchRecorder(features.push, settings, metrics)
-        self._events = Guard(
-            "features", settings.event_budget_ms / 1000, 1, settings.breaker_failures, settings.breaker_seconds
+        self._searches: Batcher[SearchRequest, Reply] = Batcher(self.retriever.start_answers, settings, metrics)
+        self._embeddings: Batcher[SearchRequest, Embedding] = Batcher(
+            self.retriever.start_embeddings, settings, metrics
         )
+        self._recorder = SearchRecorder(features.push, settings, metrics)
+        budget = settings.event_budget_ms / 1000
+        self._events = Guard("features", budget, 1, settings.breaker_failures, settings.breaker_seconds)
+        self._pushes = Flows("events", 1)
 
     def start(self) -> None:
         """Loads the release to serve. Raises NotFound, BadInput or what opening it raises."""
@@ -105,7 +108,11 @@ class Service:
 
     async def add_events(self, events: Sequence[Event]) -> None:
         """Writes behaviours to the online store. Raises DependencyDown when it does not take them."""
-        await asyncio.get_running_loop().run_in_executor(None, self._events.call, self.features.push, events)
+
+        def push() -> Flow[None]:
+            yield Call(self._events, self.features.push, (events,))
+
+        await asyncio.get_running_loop().run_in_executor(None, self._pushes.run, push())
         for event in events:
             self.retriever.replies.epochs.advance(event.user_id)
             self.metrics.events.labels(event.action).inc()

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.common.errors import BadInput, TowerlineError
 from components.serving.errors import DependencyDown
+from components.serving.flows import Call, Flow
 from components.serving.guard import Guard
 from components.serving.loaded_release import LoadedRelease
 from components.serving.requests import SearchRequest
@@ -33,25 +34,29 @@ class Embedded:
     degraded: str | None = None
 
 
-def embed(guard: Guard, release: LoadedRelease, inputs: Sequence[TowerInput], empty: Any) -> list[Embedded]:
+def embed(guard: Guard, release: LoadedRelease, inputs: Sequence[TowerInput], empty: Any) -> Flow[list[Embedded]]:
     """One result per input, in order.
 
     When the call fails by an error of the tower, each input is tried by itself, and then without its history (`empty`
     instead). A call that ran out of time is not repeated: that would only add to the load.
     """
     try:
-        return [Embedded(vector) for vector in guard.call(_encode, release, inputs)]
+        vectors = yield Call(guard, _encode, (release, inputs))
+        return [Embedded(vector) for vector in vectors]
     except (DependencyDown, BadInput) as error:
         if isinstance(error, DependencyDown) and not error.raised:
             return [Embedded(error=error)] * len(inputs)
-        return [_alone(guard, release, item, empty) for item in inputs]
+    alone = []
+    for item in inputs:
+        alone.append((yield from _alone(guard, release, item, empty)))
+    return alone
 
 
-def _alone(guard: Guard, release: LoadedRelease, item: TowerInput, empty: Any) -> Embedded:
+def _alone(guard: Guard, release: LoadedRelease, item: TowerInput, empty: Any) -> Flow[Embedded]:
     failure: TowerlineError | None = None
     for history, degraded in ((item.history, None), (empty, ANONYMOUS)):
         try:
-            vectors = guard.call(_encode, release, [TowerInput(item.request, history, item.now_us)])
+            vectors = yield Call(guard, _encode, (release, [TowerInput(item.request, history, item.now_us)]))
             return Embedded(vectors[0], degraded=degraded)
         except (DependencyDown, BadInput) as error:
             failure = error

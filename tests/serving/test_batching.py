@@ -2,15 +2,34 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from components.common.errors import NotFound
 from components.serving.batching import Batcher
 from components.serving.errors import Overloaded
+from components.serving.flows import Done
 from components.serving.metrics import Metrics
 from components.serving.settings import ServingSettings
+
+
+def on_threads(answer: Callable[[Sequence[int]], list[Any]]) -> Callable[[Sequence[int], Done], None]:
+    """`answer` as a batcher starts it: on a thread of its own, done when it returned or raised."""
+
+    def start(items: Sequence[int], done: Done) -> None:
+        def work() -> None:
+            try:
+                answers = answer(items)
+            except KeyError as error:
+                done(None, error)
+            else:
+                done(answers, None)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    return start
 
 
 def test_what_queues_during_a_batch_forms_the_next_one(metrics: Metrics) -> None:
@@ -25,7 +44,7 @@ def test_what_queues_during_a_batch_forms_the_next_one(metrics: Metrics) -> None
         return [item * 10 for item in items]
 
     async def main() -> list[int]:
-        batcher = Batcher(answer, ServingSettings(parallel_batches=1, max_batch=4), metrics)
+        batcher = Batcher(on_threads(answer), ServingSettings(parallel_batches=1, max_batch=4), metrics)
         first = asyncio.create_task(batcher.submit([0]))
         await asyncio.get_running_loop().run_in_executor(None, first_taken.wait)
         rest = [asyncio.create_task(batcher.submit([number])) for number in range(1, 7)]
@@ -45,7 +64,7 @@ def test_past_capacity_a_request_is_refused_at_once_and_later_ones_are_taken_aga
         return list(items)
 
     async def main() -> list[int]:
-        batcher = Batcher(answer, ServingSettings(capacity=2, retry_after_seconds=3), metrics)
+        batcher = Batcher(on_threads(answer), ServingSettings(capacity=2, retry_after_seconds=3), metrics)
         waiting = asyncio.create_task(batcher.submit([1, 2]))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="capacity of 2") as caught:
@@ -63,7 +82,7 @@ def test_one_failing_item_does_not_fail_the_others(metrics: Metrics) -> None:
         return [NotFound("not here") if item == 1 else item for item in items]
 
     async def main() -> list[object]:
-        batcher = Batcher(answer, ServingSettings(), metrics)
+        batcher = Batcher(on_threads(answer), ServingSettings(), metrics)
         return await asyncio.gather(*(batcher.submit([n]) for n in range(3)), return_exceptions=True)
 
     good, bad, also_good = asyncio.run(main())
@@ -78,7 +97,7 @@ def test_a_crash_of_the_worker_reaches_every_waiting_client_and_the_next_request
         return list(items)
 
     async def main() -> list[int]:
-        batcher = Batcher(answer, ServingSettings(), metrics)
+        batcher = Batcher(on_threads(answer), ServingSettings(), metrics)
         with pytest.raises(KeyError):
             await batcher.submit([12, 13])
         assert batcher.in_flight == 0
@@ -97,7 +116,9 @@ def test_a_request_that_waited_past_its_budget_is_refused(metrics: Metrics) -> N
 
     async def main() -> None:
         now = 0.0
-        batcher = Batcher(answer, ServingSettings(parallel_batches=1, queue_budget_ms=500), metrics, lambda: now)
+        batcher = Batcher(
+            on_threads(answer), ServingSettings(parallel_batches=1, queue_budget_ms=500), metrics, lambda: now
+        )
         tasks = [asyncio.create_task(batcher.submit([number])) for number in (1, 2)]
         await asyncio.sleep(0)
         late = asyncio.create_task(batcher.submit([3]))

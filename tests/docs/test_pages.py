@@ -1,5 +1,6 @@
 """Every shell block of the documents, run page by page as a reader would run it, with its output looked at."""
 
+import json
 import re
 
 import pytest
@@ -32,3 +33,12 @@ def test_a_page_does_what_it_says(path, request, tmp_path):
 def wants_a_shop(path):
     """Whether a page's blocks look at a work directory or serve one, so that there must be a promoted release."""
     return any(block.runs and re.search(r"\.towerline|pipeline\.py serve", block.text) for block in blocks(path))
+
+
+def test_the_page_about_nights_has_every_field_of_run_json(tutorial):
+    _, _, shop = tutorial
+    run = json.loads(max(shop.glob("runs/*/run.json")).read_text())
+    rows = [line for line in (DOCS / "how-to" / "watch-a-night.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(run) - {"run", "tasks"} <= named
+    assert {name for task in run["tasks"] for name in task} <= named

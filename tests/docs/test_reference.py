@@ -137,6 +137,13 @@ def test_every_link_leads_somewhere(path):
             assert anchor in heads, f"{path.name} links to {target}"
 
 
+def test_the_sections_of_the_report_that_the_tutorial_names_exist():
+    report = text(ROOT / "components" / "runs" / "report.html.j2")
+    named = re.findall(r"\*\*([^*]+)\*\*", section(DOCS / "tutorial.md", "3. Read the report"))
+    assert named
+    assert [name for name in named if f">{name}</a>" not in report] == []
+
+
 def test_the_index_names_every_page():
     linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#]+\.md)\)", text(DOCS / "README.md"))}
     assert {path for path in pages() if path.name != "README.md"} <= linked

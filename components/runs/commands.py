@@ -119,6 +119,14 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     except TowerlineError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        print(
+            f"{options.command}: a file could not be written or read ({reason}); what is served is whole. "
+            "Make room or mend it, then run this again.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print(f"{options.command}: stopped by hand; nothing that is served changed.", file=sys.stderr)
         return 130
@@ -224,11 +232,11 @@ def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     run = run_local(dag, request, options.workdir, arguments)
     print_run(run, options.json)
     folder = options.workdir / "runs" / request.run_id
-    if run["state"] == "failed":
+    if run["exit_code"] == 1:
         print(log_tail(folder), file=sys.stderr)
     if not options.json:
         print(f"report: {folder / 'report.html'}")
-    return {"succeeded": 0, "stopped": 3}.get(run["state"], 1)
+    return run["exit_code"]
 
 
 def run_command(options: argparse.Namespace) -> str:

@@ -54,7 +54,7 @@ def task_record(name: str) -> Iterator[TaskRecord]:
     record = TaskRecord(name)
     started, clock = datetime.now(UTC), time.monotonic()
 
-    def save(state: str, reason: str = "") -> None:
+    def save(state: str, reason: str = "", exit_code: int | None = None) -> None:
         folder = run_directory()
         if folder is None:
             return
@@ -68,6 +68,7 @@ def task_record(name: str) -> Iterator[TaskRecord]:
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_bytes": peak,
                 "reason": reason,
+                "exit_code": exit_code,
                 "notes": record.notes,
                 "figures": record.figures,
                 "pid": os.getpid(),
@@ -79,13 +80,15 @@ def task_record(name: str) -> Iterator[TaskRecord]:
     try:
         yield record
     except GateClosed as error:
-        save("closed", str(error))
+        save("closed", str(error), error.exit_code)
         raise
     except BaseException as error:
-        sentence = str(error) if isinstance(error, TowerlineError) else f"{type(error).__name__}: {error}"
-        save("failed", sentence)
+        if isinstance(error, TowerlineError):
+            save("failed", str(error), error.exit_code)
+        else:
+            save("failed", f"{type(error).__name__}: {error}", TowerlineError.exit_code)
         raise
-    save("done")
+    save("done", exit_code=0)
 
 
 def read_task_records(folder: Path) -> dict[str, dict[str, Any]]:

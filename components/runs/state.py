@@ -58,6 +58,7 @@ def start_run(folder: Path, request: RunRequest, parent: str | None) -> None:
             "state": "running",
             "reason": "",
             "gate": None,
+            "exit_code": None,
             "source": request.source,
             "data": request.data,
             "model": request.model,
@@ -76,7 +77,8 @@ def start_run(folder: Path, request: RunRequest, parent: str | None) -> None:
 def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[str, Any]:
     """Settles `run.json` from the task records and returns it. Idempotent: exit handler and command both call it.
 
-    `failure` is the orchestrator's own error; it decides only when no task recorded a reason.
+    `failure` is the orchestrator's own error; it decides only when no task recorded a reason. `exit_code` is that of
+    the command: 0, 3 for a closed gate, else that of the task's error, 1 for one that nobody expected.
     """
     run = read_json(folder / "run.json")
     tasks = task_table(read_task_records(folder), failed=bool(failure))
@@ -93,10 +95,11 @@ def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[
         run["state"] = "stopped" if stopped["state"] == "closed" else "failed"
         run["gate"] = stopped["task"] if stopped["state"] == "closed" else None
         run["reason"] = stopped["reason"] or f"{stopped['task']} ended without a word; its log has more."
+        run["exit_code"] = stopped["exit_code"] or 1
     elif finished:
-        run["state"], run["reason"] = "succeeded", f"release {run['release']} is served."
+        run["state"], run["reason"], run["exit_code"] = "succeeded", f"release {run['release']} is served.", 0
     else:
-        run["state"] = "failed"
+        run["state"], run["exit_code"] = "failed", 1
         run["reason"] = failure or "the run ended before its last task."
     write_json(folder / "run.json", run)
     return run
@@ -119,7 +122,7 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
             continue
         state = "killed" if record["state"] == "running" else record["state"]
         rows.append({**{key: record[key] for key in ("task", "seconds", "reason", "notes", "figures")}, "state": state})
-        rows[-1]["peak_bytes"] = record["peak_bytes"]
+        rows[-1] |= {"peak_bytes": record["peak_bytes"], "exit_code": record.get("exit_code")}
     return rows
 
 

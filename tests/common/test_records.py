@@ -31,6 +31,7 @@ def test_a_failed_task_keeps_its_sentence(run_folder):
         raise BadInput("table products lacks column title.")
     saved = read_task_records(run_folder)["load_log"]
     assert (saved["state"], saved["reason"]) == ("failed", "table products lacks column title.")
+    assert saved["exit_code"] == BadInput.exit_code
 
 
 @pytest.mark.parametrize("verdict", [{"open": False, "reason": "no."}, {"open": "yes", "reason": "no."}, {"open": 1}])

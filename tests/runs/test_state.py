@@ -4,6 +4,7 @@ from components.runs.state import TASKS, RunRequest, finish_run, settle_killed_r
 
 def record(task, state="done", **more):
     body = {"task": task, "state": state, "seconds": 1.0, "reason": "", "notes": [], "figures": {}, "peak_bytes": 1}
+    body["exit_code"] = {"done": 0, "closed": 3, "failed": 2}.get(state)
     return {**body, **more}
 
 
@@ -33,13 +34,20 @@ def test_a_closed_gate_stops_the_run_and_gives_its_reason(tmp_path):
     write_records(tmp_path, [record("inspect_inputs"), record("data_gate", "closed", reason="too few rows.")])
     run = finish_run(tmp_path, "old", "task failed")
     assert (run["state"], run["gate"], run["reason"], run["release"]) == ("stopped", "data_gate", "too few rows.", None)
+    assert run["exit_code"] == 3
+
+
+def test_a_failed_run_ends_with_the_exit_code_of_its_error(tmp_path):
+    start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), "old")
+    write_records(tmp_path, [record("inspect_inputs"), record("load_log", "failed", reason="a column is missing.")])
+    assert finish_run(tmp_path, "old", "task failed")["exit_code"] == 2
 
 
 def test_a_finished_run_names_its_release(tmp_path):
     start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
     write_records(tmp_path, [*map(record, TASKS[:-1]), record(TASKS[-1], figures={"release": "r1"})])
     run = finish_run(tmp_path, "r1")
-    assert (run["state"], run["release"]) == ("succeeded", "r1")
+    assert (run["state"], run["release"], run["exit_code"]) == ("succeeded", "r1", 0)
     assert finish_run(tmp_path, "r1")["tasks"] == run["tasks"]
 
 
@@ -47,7 +55,7 @@ def test_a_task_that_died_without_a_word_fails_the_run(tmp_path):
     start_run(tmp_path, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
     write_records(tmp_path, [record("inspect_inputs"), record("train_towers", "running")])
     run = finish_run(tmp_path, None, "task train-towers failed")
-    assert run["state"] == "failed"
+    assert (run["state"], run["exit_code"]) == ("failed", 1)
     assert "train_towers" in run["reason"]
 
 

@@ -30,7 +30,7 @@ class Catalogue:
     """P products, row by row. Shapes as in `ItemBatch`, with P for M; token values are int32.
 
     graph: bag of rows of `graph_queries` for each product, heaviest first; graph_text: their tokens by unit.
-    token_weights: inverse document frequency of every row of the token table, float32 [V]. code_text: for leaf, top and
+    token_weights: first weight of every row of the token table, from its IDF, float32 [V]. code_text: for leaf, top and
     brand the tokens of each code's words, row 0 (unknown) empty.
     """
 
@@ -149,7 +149,7 @@ def build_catalogue(
         ids=torch.from_numpy(ids),
         codes=torch.from_numpy(np.ascontiguousarray(codes.reshape(len(CODE_FIELDS), count).T)),
         text=vocabulary.encode_all(titles, units, settings.max_title_tokens),
-        token_weights=torch.from_numpy(vocabulary.idf()),
+        token_weights=torch.from_numpy(vocabulary.idf() ** settings.idf_power),
         code_text={name: _code_text(vocabulary, name, settings) for name in ("leaf", "top", "brand")},
         fields=fields,
         location=_location(products, vocabulary) if "location" in needs else None,

@@ -23,6 +23,7 @@ class TowerSettings:
     # Text
     word_unit: str = setting("stems", "unit of segments: words, stems (English plurals) or segments (CJK)")
     token_weights: str = setting("idf", "idf: learned weight per token, starting at its IDF; uniform: plain means")
+    idf_power: float = setting(1.0, "first weights are IDF to this power; .5: a shared word counts one IDF, as in BM25")
     min_token_count: int = setting(2, "a token in fewer titles and training queries goes to a hash bucket")
     hash_buckets: int = setting(5_000, "rows for tokens outside the vocabulary, shared by all units")
     max_tokens: int = setting(500_000, "at most this many known tokens, the most frequent ones")
@@ -75,7 +76,7 @@ class TowerSettings:
             "validation_cutoff", "max_tokens",
         ):  # fmt: skip
             self.require(getattr(self, name) >= 1, name, "1 or more")
-        for name in ("temperature", "learning_rate", "clip_norm", "order_weight"):
+        for name in ("temperature", "learning_rate", "clip_norm", "order_weight", "idf_power"):
             self.require(getattr(self, name) > 0, name, "above 0")
         for name in ("title_queries", "past_queries", "graph_neighbours", "threads", "checkpoint_seconds", "seed"):
             self.require(getattr(self, name) >= 0, name, "0 or more")

@@ -22,6 +22,7 @@ from components.towers.ragged import Ragged
 from components.towers.text import cut
 
 _CODE = "code:"
+_BUCKET_SHARE = 0.1
 
 
 class Vocabulary:
@@ -116,11 +117,13 @@ class Vocabulary:
         return {name: len(values) + 1 for name, values in self.codes.items()}
 
     def idf(self) -> np.ndarray:
-        """Inverse document frequency of each table row, float32 [size]; a bucket has that of a token seen once.
+        """Inverse document frequency of each table row, float32 [size].
 
-        `log(1 + N / n)`, so that it is above 0 also for a token in every text; 0 for row 0.
+        `log(1 + N / n)`, so that it is above 0 also for a token in every text; 0 for row 0. A bucket has a tenth of
+        that of a token seen once: what it says of a word is only that nobody knows it, and a rare word's full weight
+        would drown the known words beside a misspelt one.
         """
-        weights = np.full(self.size, math.log(1.0 + self.documents), np.float32)
+        weights = np.full(self.size, _BUCKET_SHARE * math.log(1.0 + self.documents), np.float32)
         weights[0] = 0.0
         counts = np.fromiter((count for _, _, count in self._rows), np.float64, count=len(self._rows))
         weights[1 : 1 + len(self._rows)] = np.log1p(self.documents / counts)

@@ -144,9 +144,12 @@ def fusion(module, rows):
 
 
 def item(tower, item_id, bags):
-    """Eq. 16: e_id + tanh(W_t . mean); `bags`: the tokens of each text unit."""
+    """Eq. 16: e_id + tanh(W_t . mean); `bags`: the tokens of each text unit. A length below 1 goes towards the sum."""
     table = array(tower.tokens.table.weight)
     weight = None if tower.tokens.weight is None else array(tower.tokens.weight.weight)
-    title = sum(mean(table, tokens, weight) for tokens in bags)
+    title = 0.0
+    for tokens, usual in zip(bags, array(tower.usual), strict=True):
+        total = sum(1.0 if weight is None else abs(weight[token, 0]) for token in tokens)
+        title = title + mean(table, tokens, weight) * (total / usual) ** (1.0 - tower.length)
     vector = np.tanh(array(tower.title.weight) @ title + array(tower.title.bias))
     return vector + (array(tower.ids.weight)[item_id] if item_id else 0.0)

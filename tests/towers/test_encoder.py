@@ -128,6 +128,11 @@ def test_a_typo_moves_the_vector_less_than_another_product_does(queries):
     assert (near > right @ other).all()
 
 
+def test_an_unknown_word_moves_the_vector_less_than_a_known_one(queries):
+    plain, unknown, known = queries["onnx"].encode([anonymous(text) for text in ("drill", "drill xyqqw", "drill lamp")])
+    assert plain @ unknown > plain @ known
+
+
 def test_history_moves_the_ranking_towards_it(queries, towers, products):
     """Two shoppers, one query: each sees more of the brand clicked before."""
     vectors = ItemEncoder(towers).encode(products)

@@ -113,8 +113,12 @@ def test_fusion_equation_15(data):
         assert np.abs(vectors[row] - naive.fusion(model.fusion, rows)).max() < TOLERANCE
 
 
-def test_item_tower_equation_16(data):
-    model = make_model(data, title_units="stems,character_3grams")
+@pytest.mark.parametrize("title_length", ["1", "0.2", "0"])
+@pytest.mark.parametrize("token_weights", ["idf", "uniform"])
+def test_item_tower_equation_16_and_sums_in_place_of_its_mean(data, title_length, token_weights):
+    units = "stems,character_3grams"
+    model = make_model(data, title_units=units, title_length=title_length, token_weights=token_weights)
+    model.item_tower.set_usual(data.catalogue.text, data.catalogue.fields)
     products = torch.arange(len(data.catalogue))
     with torch.no_grad():
         vectors = model.item(data.catalogue.batch(products)).numpy()
@@ -122,6 +126,37 @@ def test_item_tower_equation_16(data):
         bags = [data.catalogue.text[unit].row(row).tolist() for unit in ("stems", "character_3grams")]
         expected = naive.item(model.item_tower, int(data.catalogue.ids[row]), bags)
         assert np.abs(vectors[row] - expected).max() < TOLERANCE
+
+
+def test_a_title_of_usual_weight_is_its_mean_whatever_the_length_setting(data):
+    mean, towards_sum = (make_model(data, title_length=length).item_tower for length in ("1", "0.2"))
+    bag = data.catalogue.text["stems"]
+    towards_sum.get_buffer("usual").copy_(mean.tokens.weights_of(bag)[:1])
+    batch = data.catalogue.batch(torch.arange(1))
+    with torch.no_grad():
+        assert torch.allclose(mean(batch), towards_sum(batch), atol=TOLERANCE)
+
+
+def test_words_that_no_title_carries_start_at_zero_when_asked(data):
+    model = MGDSPR(make_settings(query_only_zero="true"), data.schema)
+    model.prepare(data.catalogue, data.train)
+    of_titles = set(data.catalogue.text["stems"].values.tolist())
+    silent = [row for row, vector in enumerate(model.tokens.table.weight.tolist()) if not any(vector)]
+    asked = {row for bags in data.train.query_text.values() for row in bags.values.tolist()}
+    assert set(silent).isdisjoint(of_titles)
+    assert asked - of_titles <= set(silent)
+    assert asked - of_titles, "the training queries must have words of their own, or nothing is tested"
+
+
+def test_every_parameter_learns_at_the_rate_of_its_kind(data):
+    model = MGDSPR(make_settings(dense_rate="0.5", weight_rate="3"), data.schema)
+    groups = model.parameter_groups()
+    numbers = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(numbers) == sorted(id(parameter) for parameter in model.parameters())
+    rate = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert rate[id(model.tokens.table.weight)] == rate[id(model.ids.weight)] == 1.0
+    assert rate[id(model.tokens.weight.weight)] == 3.0
+    assert rate[id(model.item_tower.title.weight)] == 0.5
 
 
 def test_a_cosine_model_gives_the_same_directions_at_unit_length(data):

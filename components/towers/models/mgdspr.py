@@ -21,6 +21,7 @@ from components.towers.parts.behaviour import BehaviourEncoder, ItemFields
 from components.towers.parts.fusion import ClsFusion, MeanFusion
 from components.towers.parts.item_tower import ItemTower
 from components.towers.parts.query_unit import QueryUnit, SegmentMean
+from components.towers.parts.rates import table_and_dense_groups, with_own_rate
 from components.towers.parts.tokens import TokenTable
 from components.towers.settings import TowerSettings
 from components.towers.text import UNITS
@@ -39,6 +40,12 @@ class MgdsprSettings(TowerSettings):
         ("stems",), "units of the title; words as in the paper, which here also train fastest"
     )
     title_groups: tuple[str, ...] = setting((), "further token groups of a product: category, brand, attributes")
+    title_length: float = setting(
+        1.0, "1: mean of a title's words (MGDSPR); 0: their sum; near .2 as in BM25, with inner_product"
+    )
+    query_only_zero: bool = setting(False, "tokens that no title carries start at zero; at random they are noise")
+    dense_rate: float = setting(1.0, "rate of all but embedding rows, as a share of the learning rate")
+    weight_rate: float = setting(1.0, "rate of the token weights, as a multiple of the learning rate")
     behaviour_titles: bool = setting(True, "title words as side information of behaviours; the paper lists none")
     behaviour_scale: float = setting(0.3, "first weight of behaviours beside the query")
     behaviour_dropout: float = setting(0.2, "share of products left out of the windows in training")
@@ -60,9 +67,12 @@ class MgdsprSettings(TowerSettings):
         self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
         self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
-        for name in ("segment_layers", "fusion_layers", "heads"):
+        self.require(0 <= self.title_length <= 1, "title_length", "in [0, 1]")
+        for name in ("fusion_layers", "heads"):
             self.require(getattr(self, name) >= 1, name, "1 or more")
-        for name in ("lstm_layers", "mixed_negatives"):
+        for name in ("dense_rate", "weight_rate"):
+            self.require(getattr(self, name) > 0, name, "above 0")
+        for name in ("lstm_layers", "mixed_negatives", "segment_layers"):
             self.require(getattr(self, name) >= 0, name, "0 or more")
         for name in ("lstm_dropout", "behaviour_dropout", "history_dropout"):
             self.require(0 <= getattr(self, name) < 1, name, "in [0, 1)")
@@ -119,8 +129,9 @@ class MGDSPR(nn.Module):
             )  # fmt: skip
         self.fusion = ClsFusion(width, settings.heads, settings.fusion_layers) if settings.trm else MeanFusion()
         self.item_tower = ItemTower(
-            self.tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout
-        )
+            self.tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout,
+            settings.title_length,
+        )  # fmt: skip
         self.sampler = Uniform(settings.negatives)
         softmax = SampledSoftmax(settings.temperature, settings.log_q_correction)
         self.softmax = MixedHardNegatives(
@@ -129,8 +140,15 @@ class MGDSPR(nn.Module):
         )  # fmt: skip
 
     def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
-        """Sets the initial weight of every token."""
+        """Sets the initial weight of every token, the usual weight of a title, and what starts silent."""
         self.tokens.set_weights(catalogue.token_weights)
+        if self.settings.query_only_zero:
+            bags = [catalogue.text[unit] for unit in self.settings.title_units]
+            bags += [catalogue.fields[name] for name in self.settings.title_groups]
+            silent = torch.ones(self.schema.tokens, dtype=torch.bool)
+            silent[torch.cat([bag.values for bag in bags]).long()] = False
+            self.tokens.silence(silent)
+        self.item_tower.set_usual(catalogue.text, catalogue.fields)
         if self.behaviour is not None:
             self.behaviour.fields.start_from_text(self.tokens, catalogue.code_text)
 
@@ -171,8 +189,10 @@ class MGDSPR(nn.Module):
         return self.behaviour.weights(self.unit_rows(batch), batch.behaviour)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """One group: MGDSPR trains everything with one rate."""
-        return [{"params": list(self.parameters()), "lr_scale": 1.0}]
+        """Embedding rows, token weights and the rest, each at its rate; MGDSPR trains everything with one."""
+        tables = [module for module in self.modules() if isinstance(module, nn.Embedding)]
+        groups = table_and_dense_groups(self, tables, self.settings.dense_rate)
+        return with_own_rate(groups, self.tokens.weight, self.settings.weight_rate)
 
     def _scored(self, vectors: Tensor) -> Tensor:
         return nn.functional.normalize(vectors, dim=-1, eps=1e-6) if self.score == "cosine" else vectors

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.towers.interfaces import ItemBatch
 from components.towers.parts.tokens import TokenTable
+from components.towers.ragged import Bags, Ragged
 
 
 class ItemTower(nn.Module):
@@ -17,6 +18,10 @@ class ItemTower(nn.Module):
         groups: further token groups of the product (category, brand, attributes), each another mean of the sum. None
             in the paper.
         id_dropout: share of products that train without their id, so that text alone gives a usable vector.
+        length: 1 takes the mean of a bag, as the paper; 0 its sum, scaled so that a title of usual length has its mean.
+            A mean punishes long titles for every further word; BM25, whose length normalisation is mild, lies near 0.2.
+            Between them `sum_t w_t e_t / (W^length T^(1 - length))`, W the weight of the title, T the usual one. Ours;
+            it is lost where vectors are brought to unit length afterwards (cosine).
 
     A product never seen in training has id row 0, whose vector stays zero. Id vectors start at zero: a product learns
     what sets it apart from its text. W_t starts as the identity (orthogonal, as the paper initialises), so that before
@@ -31,10 +36,12 @@ class ItemTower(nn.Module):
         units: tuple[str, ...],
         groups: tuple[str, ...] = (),
         id_dropout: float = 0.0,
+        length: float = 1.0,
     ) -> None:
         super().__init__()
         self.tokens, self.ids, self.units, self.groups = tokens, ids, units, groups
-        self.id_dropout = id_dropout
+        self.id_dropout, self.length = id_dropout, length
+        self.register_buffer("usual", torch.ones(len(units) + len(groups)))
         self.title = nn.Linear(width, width)
         with torch.no_grad():
             nn.init.zeros_(self.ids.weight)
@@ -47,9 +54,27 @@ class ItemTower(nn.Module):
         if salt is not None and self.id_dropout:
             ids = ids * ~dropped(ids, salt, self.id_dropout)
         bags = [batch.text[unit] for unit in self.units] + [batch.fields[name] for name in self.groups]
-        title = torch.stack([self.tokens.mean(bag) for bag in bags]).sum(0)  # [M, d]
+        title = torch.stack([self._pooled(bag, place) for place, bag in enumerate(bags)]).sum(0)  # [M, d]
         seen = (ids > 0).unsqueeze(-1)  # row 0 stays without effect whatever a gradient does to it
         return self.ids(ids) * seen + torch.tanh(self.title(title))
+
+    def set_usual(self, titles: dict[str, Ragged], fields: dict[str, Ragged]) -> None:
+        """Takes T from the bags of a catalogue: the mean weight of those that are not empty."""
+        bags = [titles[unit] for unit in self.units] + [fields[name] for name in self.groups]
+        with torch.no_grad():
+            for place, bag in enumerate(bags):
+                weights = self.tokens.weights_of(bag)  # [P]
+                filled = weights[weights > 0]
+                if len(filled):
+                    self.get_buffer("usual")[place] = filled.mean()
+
+    def _pooled(self, bag: Bags, place: int) -> Tensor:
+        if self.length == 1.0:
+            return self.tokens.mean(bag)
+        total, weight = self.tokens.total(bag)  # [M, d], [M]
+        usual = self.get_buffer("usual")[place]
+        scale = weight.clamp_min(1e-6) ** self.length * usual ** (1.0 - self.length)  # [M]
+        return total / scale.unsqueeze(-1)
 
 
 def dropped(ids: Tensor, salt: int, share: float) -> Tensor:

@@ -21,3 +21,13 @@ def table_and_dense_groups(model: nn.Module, tables: Iterable[nn.Module], dense_
         {"params": list(of_tables.values()), "lr_scale": 1.0},
         {"params": rest, "lr_scale": dense_rate},
     ]
+
+
+def with_own_rate(groups: list[dict[str, Any]], module: nn.Module | None, rate: float) -> list[dict[str, Any]]:
+    """The groups with the parameters of `module` moved to one of their own at `rate`; unchanged without a module."""
+    if module is None:
+        return groups
+    own = list(module.parameters())
+    numbers = {id(parameter) for parameter in own}
+    rest = [{**group, "params": [p for p in group["params"] if id(p) not in numbers]} for group in groups]
+    return [*rest, {"params": own, "lr_scale": rate}]

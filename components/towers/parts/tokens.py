@@ -3,36 +3,42 @@
 import torch
 from torch import Tensor, nn
 
-from components.towers.ragged import Bags, Padded
+from components.towers.ragged import Bags, Padded, Ragged
 
 
 def bag_mean(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None = None) -> Tensor:
-    """Mean (or weighted mean) of the rows of `table` in each bag, [R, d]; an empty bag is the zero vector.
+    """Mean (or weighted mean) of the rows of `table` in each bag, [R, d]; an empty bag is the zero vector."""
+    total, weight = bag_sum(table, bags, token_weight)
+    return total / weight.clamp_min(1e-6).unsqueeze(-1)
+
+
+def bag_sum(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None = None) -> tuple[Tensor, Tensor]:
+    """(Weighted) sum of the rows of `table` in each bag, [R, d], and the sum of their weights, [R].
 
     Args:
         table: [V, d]; row 0 stands for "nothing" and is zero.
         bags: R bags of row numbers.
-        token_weight: [V, 1]; with it the mean is `sum_t w_t e_t / sum_t w_t`. Weights are taken by their absolute
-            value, so that none can turn its token around.
+        token_weight: [V, 1]; with it the sum is `sum_t w_t e_t`, without it every weight is 1. Weights are taken by
+            their absolute value, so that none can turn its token around.
     """
     if isinstance(bags, Padded):
         weight = bags.mask.to(table.weight.dtype)  # [R, T]
         if token_weight is not None:
             weight = weight * token_weight(bags.values).squeeze(-1).abs()  # [R, T]
-        total = (table(bags.values) * weight.unsqueeze(-1)).sum(1)  # [R, d]
-        return total / weight.sum(1, keepdim=True).clamp_min(1e-6)
+        return (table(bags.values) * weight.unsqueeze(-1)).sum(1), weight.sum(1)
     # Only the distinct rows are looked up: the gradient of a large table then holds each of them once, which is faster
     # than a gradient entry per token that must be summed up later, and the step costs the same for any table size.
     distinct, index = torch.unique(bags.values, return_inverse=True)  # [U], [N]
     vectors = table(distinct)  # [U, d]
     if token_weight is None:
-        return nn.functional.embedding_bag(index, vectors, bags.offsets, mode="mean", include_last_offset=True)
+        total = nn.functional.embedding_bag(index, vectors, bags.offsets, mode="sum", include_last_offset=True)
+        return total, bags.lengths.to(total.dtype)
     weight = token_weight(distinct).squeeze(-1).abs()[index]  # [N]
     total = nn.functional.embedding_bag(
         index, vectors, bags.offsets, mode="sum", include_last_offset=True, per_sample_weights=weight
     )  # [R, d]
     scale = torch.zeros(len(bags), dtype=weight.dtype, device=weight.device).index_add(0, bags.row_of_value, weight)
-    return total / scale.clamp_min(1e-6).unsqueeze(-1)
+    return total, scale
 
 
 class TokenTable(nn.Module):
@@ -64,9 +70,25 @@ class TokenTable(nn.Module):
             with torch.no_grad():
                 self.weight.weight.copy_(weights.reshape(-1, 1))
 
+    def silence(self, rows: Tensor) -> None:
+        """Starts the tokens of these rows at the zero vector."""
+        with torch.no_grad():
+            self.table.weight[rows] = 0.0
+
     def mean(self, bags: Bags) -> Tensor:
         """(Weighted) mean of each bag, [R, d]; zero for an empty bag."""
         return bag_mean(self.table, bags, self.weight)
+
+    def total(self, bags: Bags) -> tuple[Tensor, Tensor]:
+        """(Weighted) sum of each bag, [R, d], and the sum of its weights, [R]."""
+        return bag_sum(self.table, bags, self.weight)
+
+    def weights_of(self, bags: Ragged) -> Tensor:
+        """Sum of the weights of each bag, [R], without gradient and without looking vectors up."""
+        with torch.no_grad():
+            values = bags.values.long()
+            weight = torch.ones(values.shape[0]) if self.weight is None else self.weight(values).squeeze(-1).abs()
+            return torch.zeros(len(bags), dtype=weight.dtype).index_add(0, bags.row_of_value, weight)
 
     def lookup(self, padded: Padded) -> Tensor:
         """Vectors [R, T, d] of a padded sequence; masked places are zero."""

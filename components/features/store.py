@@ -68,6 +68,9 @@ class FeatureStoreClient:
     def push(self, user_id: str, *events: Behaviour | Search) -> History:
         """Adds real-time events to the shopper's history and returns it; the next read sees them.
 
+        They live online only. The log is the source of truth: once it has passed their time, less a grace, the next
+        materialisation leaves out what it does not hold.
+
         Late rule: an event is put at its own time, whenever it comes, so an older event never replaces a newer one; one
         that was pushed before changes nothing; one older than everything in a full history is dropped. Raises BadInput
         for an anonymous shopper or an action that is no behaviour (an impression).

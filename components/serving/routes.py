@@ -25,6 +25,7 @@ _ASSETS = {
     "style.css": "text/css",
     "app.js": _SCRIPT,
     "api.js": _SCRIPT,
+    "history.js": _SCRIPT,
     "render.js": _SCRIPT,
 }
 _HEADERS = {
@@ -38,7 +39,10 @@ LEXICAL_SHOWN = 12
 
 
 def register_events(app: FastAPI, service: Service) -> None:
-    """POST /v1/events: behaviours into the online store, answered 200 `{"accepted": n}` when they are written."""
+    """POST /v1/events: behaviours into the online store, answered 200 `{"accepted": n}` when they are written.
+
+    They go to no log: the next night trains on what the shop's own log holds of them.
+    """
 
     async def add_events(request: Request) -> Response:
         body = parse_json(await request.body())
@@ -61,7 +65,7 @@ def register_page(app: FastAPI, data: PageData, settings: ServingSettings) -> No
         return asset(name)
 
     async def about() -> Response:
-        return json_response(data.about())
+        return await _off_loop(data.about)
 
     async def shoppers(limit: str = "50") -> Response:
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= 200:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,14 @@ class Rules:
             end=end if end is None or len(str(window[1])) > 10 else end + DAY - 1,
         )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Changes whenever a partition must be checked anew although its content is the same (window apart)."""
         settings = {name: value for name, value in asdict(self.settings).items() if name in _ROW_SETTINGS}
         body = json.dumps([VERSION, settings, self.times, self.impressions, self.users], sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def skew(self) -> int:
         return int(self.settings.clock_skew_seconds * 1e6)
 

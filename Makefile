@@ -20,6 +20,7 @@ lint: setup
 	$(VENV)/bin/mypy
 
 test-containers: setup
+	$(PY) -m pip install --quiet $(PIP_FLAGS) -c constraints.txt -e ".[containers]"
 	$(PY) -m pytest -m containers tests/containers
 
 setup: $(VENV)/.installed

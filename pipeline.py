@@ -18,12 +18,12 @@ from components.validation.component import open_gate, validate_logs
 
 SMALL = Needs(cpu="500m", memory="2G", minutes=30)
 READING = Needs(cpu="4", memory="16G", minutes=180)
-TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=1)
+TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=1, manifests=True)
 SERVING = Needs(cpu="2", memory="8G", minutes=30, secrets=True)
 WRITING = Needs(cpu="4", memory="16G", minutes=180, retries=2, secrets=True)
 EMBEDDING = Needs(cpu="8", memory="16G", minutes=180, retries=2)
 PROMOTING = Needs(cpu="2", memory="8G", minutes=30, retries=2, secrets=True)
-DEPLOYING = Needs(cpu="500m", memory="2G", minutes=120, retries=1, endpoint=True)
+DEPLOYING = Needs(cpu="500m", memory="2G", minutes=120, retries=1, manifests=True)
 """Resources on a cluster, sized for tens of millions of events; a laptop's run ignores them."""
 
 
@@ -50,6 +50,7 @@ def towerline(
     workdir: str = "/towerline",
     environment: str = "local",
     accept: str = "",
+    training_job: str = "",
     parts: list[str] = ["1/1"],  # noqa: B006  (kfp compiles the default, nobody changes it)
     endpoint: str = "",
     canary_percent: int = 10,
@@ -73,6 +74,7 @@ def towerline(
         workdir: directory all tasks share: releases, feature store, checkpoints, runs.
         environment: which feature store: local, redis or cluster.
         accept: names of drift alarms a person accepts, comma-separated.
+        training_job: path of the PyTorchJob that trains on several nodes, as the tasks see it; empty: one task.
         parts: the parts in which the catalogue is embedded, a task each, such as ["1/2", "2/2"].
         endpoint: path of the InferenceService that is moved to the release, as the tasks see it; empty: none.
         canary_percent: share of the endpoint's requests that the release gets first.
@@ -118,7 +120,13 @@ def towerline(
 
         trained = _cached(
             "towers",
-            train_towers(examples=features.outputs["examples"], model=model, settings=tower_settings, workdir=workdir),
+            train_towers(
+                examples=features.outputs["examples"],
+                model=model,
+                settings=tower_settings,
+                training_job=training_job,
+                workdir=workdir,
+            ),
             TRAINING,
         )
         evaluated = _cached(

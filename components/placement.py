@@ -16,9 +16,9 @@ _SECRET_ENVIRONMENT = {
     "milvus-token": "TOWERLINE_MILVUS_TOKEN",
     "redis": "TOWERLINE_REDIS",
 }
-ENDPOINT = "towerline-endpoint"
-"""The ConfigMap with the endpoint's manifest, `endpoint.yaml`, for the task that deploys."""
-ENDPOINT_PATH = "/etc/towerline"
+MANIFESTS = "towerline-manifests"
+"""The ConfigMap with the endpoint's and the training job's manifests, for the tasks that apply them."""
+MANIFESTS_PATH = "/etc/towerline"
 _USER = 10001
 
 
@@ -32,7 +32,7 @@ class Needs:
     retries: int = 0
     accelerators: int = 0
     secrets: bool = False
-    endpoint: bool = False
+    manifests: bool = False
 
 
 def place(task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
@@ -49,6 +49,6 @@ def place(task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
     kubernetes.use_field_path_as_env(task, "TOWERLINE_RUN_ID", "metadata.labels['pipeline/runid']")
     if needs.secrets:
         kubernetes.use_secret_as_env(task, SECRET, _SECRET_ENVIRONMENT, optional=True)
-    if needs.endpoint:
-        kubernetes.use_config_map_as_volume(task, ENDPOINT, ENDPOINT_PATH, optional=True)
+    if needs.manifests:
+        kubernetes.use_config_map_as_volume(task, MANIFESTS, MANIFESTS_PATH, optional=True)
     return task.set_env_variable("TOWERLINE_WORKDIR", MOUNT_PATH)

@@ -7,7 +7,12 @@ from components.image import component
 
 @component
 def train_towers(
-    examples: dsl.Input[dsl.Dataset], model: str, settings: str, workdir: str, towers: dsl.Output[dsl.Model]
+    examples: dsl.Input[dsl.Dataset],
+    model: str,
+    settings: str,
+    training_job: str,
+    workdir: str,
+    towers: dsl.Output[dsl.Model],
 ) -> None:
     """Trains both towers and exports them as safetensors, ONNX and JSON.
 
@@ -15,12 +20,13 @@ def train_towers(
         examples: what build_features wrote.
         model: mgdspr, ueppr or mmse.
         settings: JSON object of overrides of the towers' settings.
+        training_job: path of a PyTorchJob's manifest: trains on its nodes; empty: in this task.
         workdir: holds the checkpoints from which a killed training goes on.
         towers: the trained towers with their vocabularies and training curves.
     """
     from pathlib import Path
 
-    from components.towers.step import run
+    from components.towers.training_job import train
 
-    checkpoints = str(Path(workdir) / "checkpoints")
-    towers.metadata.update(run(Path(examples.path), Path(towers.path), model, settings, checkpoints))
+    facts = train(Path(examples.path), Path(towers.path), model, settings, Path(workdir), training_job)
+    towers.metadata.update(facts)

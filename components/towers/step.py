@@ -133,6 +133,11 @@ def _left_out(kind: Any, data: TrainingData) -> list[str]:
     return sentences
 
 
+def training_identity(examples: Path, model: str, settings: str) -> str:
+    """Hex name (16 digits) of a training: it is the same for the same examples, model and settings."""
+    return _identity(Path(examples), model, from_overrides(model_class(model).Settings, settings))
+
+
 def _identity(examples: Path, model: str, settings: TowerSettings) -> str:
     parts = [tree_fingerprint(examples), model, *sorted(f"{k}={v}" for k, v in as_overrides(settings).items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

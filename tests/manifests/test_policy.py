@@ -115,6 +115,15 @@ def test_every_pod_of_ours_is_under_the_default_deny(directory: str) -> None:
         assert template["metadata"]["labels"].items() >= default["podSelector"]["matchLabels"].items()
 
 
+@pytest.mark.parametrize("directory", ["overlays/dev", "overlays/production"])
+def test_rights_are_given_to_accounts_of_the_namespace_by_name(directory: str) -> None:
+    bindings = [document for document in built(directory) if document["kind"] == "RoleBinding"]
+    assert len(bindings) == 3
+    for binding in bindings:
+        for subject in binding["subjects"]:
+            assert subject["namespace"] == binding["metadata"]["namespace"], binding["metadata"]["name"]
+
+
 def container(document: Document) -> Document:
     return pods(document)[0][1]["containers"][0]
 

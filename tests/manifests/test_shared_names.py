@@ -15,6 +15,7 @@ from components.runs.commands import build_parser
 from components.runs.schedule import six_field_cron
 from components.serving import __main__ as serving
 from components.serving.settings import ServingSettings
+from components.towers import __main__ as training
 from tests.manifests.reading import BUILDS, ROOT, Document, built, pods, written
 
 WRITTEN = [document for _, document in written()]
@@ -175,20 +176,25 @@ def test_the_schedules_token_is_where_its_command_reads_it() -> None:
 
 def test_the_training_jobs_processes_call_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     job = one("PyTorchJob", "towerline-train")
-    source = (ROOT / "training" / "train.py").read_text(encoding="utf-8")
-    space: dict[str, Any] = {"__name__": "train"}
-    exec(compile(source, "train.py", "exec"), space)
     seen: list[Any] = []
-    space["run"] = lambda *arguments: seen.append(arguments)
+    monkeypatch.setattr(training, "run", lambda *arguments: seen.append(arguments))
     for replica in job["spec"]["pytorchReplicaSpecs"].values():
         (container,) = replica["template"]["spec"]["containers"]
-        script, *arguments = container["args"]
-        mounted = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
-        assert script == f"{mounted['train']}/train.py"
-        assert space["main"](arguments) == 0
+        assert container["command"] == ["torchrun"]
+        option, module, *arguments = container["args"]
+        assert (option, f"{module}.__main__") == ("-m", training.__name__)
+        assert training.main(arguments) == 0
     master, worker = seen
     assert master == worker
     assert all(str(path).startswith(placement.MOUNT_PATH) for path in (master[0], master[1], master[4]))
+
+
+def test_the_guide_puts_the_manifests_where_the_tasks_look_for_them() -> None:
+    guide = (ROOT.parent / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    assert f"create configmap {placement.MANIFESTS}" in guide
+    for name in ("endpoint.yaml", "training-job.yaml"):
+        assert f"--from-file={name}" in guide
+        assert f"{placement.MANIFESTS_PATH}/{name}" in guide
 
 
 def test_the_deployer_may_do_what_deploying_does_and_nothing_else() -> None:

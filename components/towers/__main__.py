@@ -1,4 +1,4 @@
-"""What torchrun starts on every process of the training job: the function that the pipeline's task calls."""
+"""What torchrun starts on every process of a training job, `torchrun -m components.towers`: the pipeline's step."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from components.towers.step import run
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains with the other processes; the first one writes the towers. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m components.towers", description=__doc__)
     parser.add_argument("--examples", type=Path, required=True, help="what build_features wrote")
     parser.add_argument("--out", type=Path, required=True, help="where the towers are written")
     parser.add_argument("--model", default="mgdspr", help="mgdspr, ueppr or mmse")

@@ -73,13 +73,13 @@ def cache_folder(source: str) -> Path:
     return Path(root) / source
 
 
-def fetch(source: str, host: str = _GITHUB, folder: Path | None = None) -> Path:
+def fetch(source: str, host: str = "", folder: Path | None = None) -> Path:
     """Downloads what is missing of a set and returns its folder.
 
     A file that is there and passes its check is not fetched again; a part left by an interruption is continued.
 
     Args:
-        host: base address; a mirror of the repositories may stand for GitHub.
+        host: base address; by default TOWERLINE_MIRROR, where a network keeps the repositories, or else GitHub.
         folder: where to keep the set; `cache_folder` by default.
 
     Raises:
@@ -88,6 +88,7 @@ def fetch(source: str, host: str = _GITHUB, folder: Path | None = None) -> Path:
     if source not in SETS:
         raise BadSetting(f"source {source} has no public address; give its files with --data.")
     folder = folder or cache_folder(source)
+    host = (host or os.environ.get("TOWERLINE_MIRROR") or _GITHUB).rstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     for remote in SETS[source]:
         target = folder / remote.name

@@ -25,7 +25,7 @@ SMALL = {
     "tower_settings": json.dumps(
         {"epochs": "2", "dimension": "32", "lstm_layers": "0", "negatives": "256", "threads": "1"}
     ),
-    "evaluation_settings": '{"bootstrap_samples": "50", "lexical_margin": "1.0"}',
+    "evaluation_settings": '{"bootstrap_samples": "100", "lexical_margin": "1.0"}',
     "serving_settings": '{"smoke_requests": "20", "smoke_p99_ms": "5000"}',
 }
 """A run of about a minute. The margin is wide: two small epochs do not reach BM25, nor need they here."""

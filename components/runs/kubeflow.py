@@ -17,7 +17,10 @@ PIPELINE_NAME = "towerline"
 
 
 def compile_pipeline(dag: Dag, path: Path, image: str | None = None) -> None:
-    """Writes the pipeline as Kubeflow's intermediate representation (YAML); every task runs in `image`."""
+    """Writes the pipeline as Kubeflow's intermediate representation (YAML).
+
+    Every task runs in `image`, but for those of a room that has an image of its own (TOWERLINE_IMAGE_<ROOM>).
+    """
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +163,7 @@ class Cluster:
 
     def _pipeline(self) -> str | None:
         """The id of the pipeline in the namespace; kfp's own look-up by name knows no namespace."""
-        wanted = {"operation": "EQUALS", "key": "display_name", "stringValue": PIPELINE_NAME}
-        found = self._client.list_pipelines(namespace=self._namespace, filter=json.dumps({"predicates": [wanted]}))
+        found = self._client.list_pipelines(namespace=self._namespace, filter=_named(PIPELINE_NAME))
         return found.pipelines[0].pipeline_id if found.pipelines else None
 
     def _upload(self, dag: Dag, image: str | None) -> tuple[str, str]:
@@ -174,12 +176,16 @@ class Cluster:
             if pipeline_id is None:
                 uploaded = self._client.upload_pipeline(str(path), PIPELINE_NAME, namespace=self._namespace)
                 pipeline_id = uploaded.pipeline_id
-            known = self._client.list_pipeline_versions(pipeline_id, page_size=100).pipeline_versions or []
-            for item in known:
-                if item.display_name == version:
-                    return pipeline_id, item.pipeline_version_id
+            known = self._client.list_pipeline_versions(pipeline_id, filter=_named(version)).pipeline_versions
+            if known:
+                return pipeline_id, known[0].pipeline_version_id
             made = self._client.upload_pipeline_version(str(path), version, pipeline_id=pipeline_id)
             return pipeline_id, made.pipeline_version_id
+
+
+def _named(name: str) -> str:
+    """The API's filter for one name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
 def cluster_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import kfp_server_api
 import yaml
 
 API = "/apis/v2beta1"
+_PAGE = 10
+"""Items of a list that come at once, as in the API's default."""
 _OF_A_NAMESPACE = ("/experiments", "/pipelines", "/recurringruns")
 
 
@@ -54,7 +56,8 @@ class Kubeflow:
         if path == f"{API}/pipelines":
             return 200, {"pipelines": _filtered(self.pipelines, query)}
         if match := re.fullmatch(rf"{API}/pipelines/([^/]+)/versions", path):
-            return 200, {"pipeline_versions": [item for item in self.versions if item["pipeline_id"] == match[1]]}
+            own = [item for item in self.versions if item["pipeline_id"] == match[1]]
+            return 200, {"pipeline_versions": _filtered(own, query)[:_PAGE]}
         if path == f"{API}/runs" and method == "POST":
             return 200, _add(self.runs, "run_id", _model(body, "V2beta1Run"))
         if path == f"{API}/recurringruns":

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 from google.protobuf import json_format
@@ -150,6 +155,27 @@ def test_acting_tasks_are_never_cached_and_pure_ones_carry_their_code(tmp_path):
 def test_the_image_of_every_task_is_a_setting(tmp_path):
     executors = specification(tmp_path, "registry.example/towerline-python:1.2")["deploymentSpec"]["executors"]
     assert {item["container"]["image"] for item in executors.values()} == {"registry.example/towerline-python:1.2"}
+
+
+def test_a_room_may_have_an_image_of_its_own(tmp_path):
+    own = "registry.example/towerline-python-gpu:1.2"
+    environment = {**os.environ, "TOWERLINE_IMAGE_TOWERS": own}
+    words = [sys.executable, "pipeline.py", "compile", "-o", str(tmp_path / "p.yaml"), "--image", "other-python:3"]
+    subprocess.run(words, check=True, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
+    spec = next(iter(yaml.safe_load_all((tmp_path / "p.yaml").read_text())))
+    images = {name: item["container"]["image"] for name, item in spec["deploymentSpec"]["executors"].items()}
+    assert images.pop("exec-train-towers") == own
+    assert set(images.values()) == {"other-python:3"}
+
+
+def test_an_older_version_is_found_among_many(kubeflow):
+    cluster = connect(kubeflow)
+    first = cluster.submit(towerline, ARGUMENTS, "towerline", None)
+    own = kubeflow.versions.copy()
+    others = [{**own[0], "display_name": f"v{number}", "pipeline_version_id": str(number)} for number in range(200)]
+    kubeflow.versions[:] = [*others, *own]
+    assert cluster.submit(towerline, ARGUMENTS, "towerline", None)["pipeline_version"] == first["pipeline_version"]
+    assert len(kubeflow.versions) == len(others) + len(own)
 
 
 def test_submit_uploads_a_version_once_and_starts_runs(kubeflow):

@@ -1,5 +1,6 @@
 """Why a product is in a result: behaviours that mattered, key terms it matched, its place without the shopper."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,8 @@ from components.common.errors import TowerlineError
 from components.serving.loaded_release import LoadedRelease
 from components.serving.replies import Reply
 from components.serving.requests import SearchRequest
-from components.serving.retrieval import Retriever
+from components.serving.retrieval import Retriever, Search
+from components.serving.structured_logs import log
 
 BEHAVIOURS_SHOWN = 10
 NEAREST_SHOWN = 2
@@ -24,13 +26,11 @@ def explain(release: LoadedRelease, retriever: Retriever, request: SearchRequest
     `behaviours`: the shopper's behaviours by attention weight of the query tower (0 to 1), heaviest first. Per product:
     `nearest`, the behaviours whose product vector lies close, by cosine x weight; `terms`, the key terms of the query
     the product carries; `boost`, the part of its score that product boosting added; `anonymous_rank`, its rank for the
-    same query without the shopper, None when it is not among the first 100.
+    same query without the shopper, None when it is not among the first 100. Where the towers cannot tell what they
+    attended to (a release of older code, say), `degraded` says so.
     """
     (search,) = retriever.look_up([(request, release.now_us())])
-    attention: list[tuple[str, float]] = []
-    if len(search.history.product_ids):
-        attention = release.encoder.attention(release.make_request(request, search.history, search.now_us))
-        attention = sorted(attention, key=lambda pair: -pair[1])[:BEHAVIOURS_SHOWN]
+    attention, missing = _attention(release, request, search)
     found = reply.found.product_ids
     nearest = _nearest(release, found, attention)
     boosts = np.zeros(len(found)) if release.boosts is None else release.boosts(found)
@@ -49,8 +49,22 @@ def explain(release: LoadedRelease, retriever: Retriever, request: SearchRequest
             }
         )
     behaviours = [{"product_id": product_id, "weight": weight} for product_id, weight in attention]
-    degraded = list(dict.fromkeys([*reply.degraded, *search.degraded])) or False
+    degraded = list(dict.fromkeys([*reply.degraded, *search.degraded, *missing])) or False
     return {**reply.body(), "behaviours": behaviours, "products": products, "degraded": degraded}
+
+
+def _attention(
+    release: LoadedRelease, request: SearchRequest, search: Search
+) -> tuple[list[tuple[str, float]], list[str]]:
+    """Behaviours by attention, heaviest first, and why there are none if that is a failure."""
+    if not len(search.history.product_ids):
+        return [], []
+    try:
+        attention = release.encoder.attention(release.make_request(request, search.history, search.now_us))
+    except (TowerlineError, RuntimeError, ValueError, KeyError, OSError) as error:
+        log(logging.WARNING, "attention cannot be told", release=release.release_id, error=str(error)[:300])
+        return [], ["reasons: this release cannot tell which behaviours weigh"]
+    return sorted(attention, key=lambda pair: -pair[1])[:BEHAVIOURS_SHOWN], []
 
 
 def _nearest(

@@ -53,6 +53,7 @@ def _instances(settings: ServingSettings) -> dict[str, Any]:
         "country": short,
         "release": short,
         "relevance": {"type": "boolean", "default": True},
+        "record": {"type": "boolean", "default": True},
     }
     instance = {"type": "object", "required": ["query"], "properties": fields, "additionalProperties": False}
     items = {"type": "array", "minItems": 1, "maxItems": settings.max_instances, "items": instance}

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from components.common.errors import NotFound, Unavailable
+from components.common.files import read_json
+from components.common.manifest import read_release
 from components.serving.rollout import ReleaseTable
 from components.serving.service import Service
 
 BEHAVIOURS_SHOWN = 60
 QUERIES_SHOWN = 10
+EXAMPLES_SHOWN = 8
 
 
 class PageData:
@@ -20,13 +23,28 @@ class PageData:
     def __init__(self, service: Service, shoppers: Callable[[int], list[dict[str, Any]]]) -> None:
         self._service, self._shoppers = service, shoppers
         self._known: list[dict[str, Any]] | None = None
+        self._examples: dict[str, list[str]] = {}
 
     def about(self) -> dict[str, Any]:
-        """The loaded releases, the model, and whether the data is simulated."""
+        """The loaded releases, the model, whether the data is simulated, and a few searches of its log to try."""
         table: ReleaseTable = self._service.table
         roles = {role: release.release_id for role, release in table.roles().items()}
         stable = table.stable
-        return {"releases": roles, "percent": table.percent, "model": stable.model, "simulated": stable.simulated}
+        if stable.release_id not in self._examples:
+            self._examples = {stable.release_id: self._searches_of(stable.release_id)}
+        return {
+            "releases": roles,
+            "percent": table.percent,
+            "model": stable.model,
+            "simulated": stable.simulated,
+            "examples": self._examples[stable.release_id],
+        }
+
+    def _searches_of(self, release_id: str) -> list[str]:
+        """A few of the release's golden requests, which are searches of its log."""
+        path = read_release(self._service.workdir, release_id).path("golden.json")
+        golden = read_json(path) if path.exists() else []
+        return list(dict.fromkeys(item["request"]["query"] for item in golden))[:EXAMPLES_SHOWN]
 
     def shoppers(self, limit: int) -> list[dict[str, Any]]:
         """Shoppers to pick: `[{"user_id", "behaviours"}]`, read once."""

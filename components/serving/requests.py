@@ -15,7 +15,7 @@ FILTER_NUMBERS = ("price_min", "price_max")
 FILTER_FIELDS = (*FILTER_TEXTS, *FILTER_NUMBERS, "in_stock")
 INSTANCE_FIELDS = (
     "query", "user_id", "k", "filter", "session_id", "latitude", "longitude", "country", "release", "history", "now",
-    "relevance",
+    "relevance", "record",
 )  # fmt: skip
 CONTEXT_FIELDS = ("latitude", "longitude", "country", "history", "now")
 ACTIONS = {"click": 1, "favourite": 2, "cart": 3, "order": 4}
@@ -29,7 +29,8 @@ class SearchRequest:
     """One search. `filter` is a tuple of (field, value) pairs; `history` is set when the caller brought its own.
 
     `now` is microseconds since the epoch (None: the server's clock); `release` asks for one loaded release by id or
-    role; `relevance` switches relevance control off for this search.
+    role; `relevance` switches relevance control off for this search; `record` false keeps it out of the
+    shopper's history (half-typed queries, previews).
     """
 
     query: str
@@ -42,6 +43,7 @@ class SearchRequest:
     country: str | None = None
     release: str | None = None
     relevance: bool = True
+    record: bool = True
     history: Mapping[str, Sequence[Any]] | None = None
     now: int | None = None
 
@@ -72,11 +74,9 @@ def parse_instance(item: Any, where: str, settings: ServingSettings) -> SearchRe
     k = item.get("k", settings.default_k)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= settings.max_k:
         raise BadRequest(f'{where}: "k" must be a whole number from 1 to {settings.max_k}, not {show(k)}.')
-    relevance = item.get("relevance", True)
-    if not isinstance(relevance, bool):
-        raise BadRequest(f'{where}: "relevance" must be true or false, not {show(relevance)}.')
     return SearchRequest(
-        relevance=relevance,
+        relevance=_flag(item, "relevance", where),
+        record=_flag(item, "record", where),
         query=parse_query(item["query"], where, settings),
         user_id=optional_text(item.get("user_id"), f'{where}: "user_id"', settings.max_id_bytes),
         k=k,
@@ -89,6 +89,14 @@ def parse_instance(item: Any, where: str, settings: ServingSettings) -> SearchRe
         history=parse_history(item.get("history"), where, settings),
         now=parse_moment(item.get("now"), f'{where}: "now"'),
     )
+
+
+def _flag(item: Mapping[str, Any], name: str, where: str) -> bool:
+    """A field that is true unless it says false."""
+    value = item.get(name, True)
+    if not isinstance(value, bool):
+        raise BadRequest(f'{where}: "{name}" must be true or false, not {show(value)}.')
+    return value
 
 
 def parse_query(value: Any, where: str, settings: ServingSettings) -> str:

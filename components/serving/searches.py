@@ -44,10 +44,16 @@ class SearchRecorder:
     def add(self, request: SearchRequest, moment_us: int) -> None:
         """Takes a search that was answered at a moment (microseconds since the epoch); never blocks, never raises.
 
-        Left out: nobody's searches, those with a history or a moment of their own (replays), and the same query of the
-        same shopper again (paging).
+        Left out: nobody's searches, those whose caller asks for it, those with a history or a moment of their own
+        (replays), and the same query of the same shopper again (paging).
         """
-        if not self._on or request.user_id is None or request.history is not None or request.now is not None:
+        if (
+            not self._on
+            or not request.record
+            or request.user_id is None
+            or request.history is not None
+            or request.now is not None
+        ):
             return
         key = (request.user_id, request.query)
         if self._seen.get(key):

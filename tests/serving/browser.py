@@ -30,7 +30,7 @@ class Browser:
         from websockets.sync.client import connect
 
         port_file = Path(self._profile.name) / "DevToolsActivePort"
-        self.wait_for(port_file.exists, "the browser's port")
+        self.wait_for(lambda: port_file.exists() and port_file.read_text().strip(), "the browser's port")
         port = port_file.read_text().split()[0]
         pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30))
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
@@ -63,6 +63,18 @@ class Browser:
             if message.get("id") == self._next:
                 assert "error" not in message, message
                 return message["result"]
+
+    def prefer(self, scheme: str) -> None:
+        """Makes the reader prefer a light or a dark page."""
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def press(self, key: str) -> None:
+        """Presses and releases a key such as Tab or Enter."""
+        codes = {"Tab": 9, "Enter": 13}
+        text = {"text": "\r"} if key == "Enter" else {}
+        common: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **common, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **common)
 
     def open(self, url: str) -> None:
         """Goes to a page and waits until it is loaded."""

@@ -227,13 +227,14 @@ def write_golden(
 
 
 def open_fake(workdir: Path, release_id: str) -> LoadedRelease:
-    """Opens a fake release; `faults.json` in its directory can hold slow_tower (seconds), broken and wrong_tower."""
+    """Opens a fake release; its `faults.json` can hold slow_tower (seconds), poisoned (products), broken, wrong_tower."""
     path = Path(workdir) / "releases" / release_id / "faults.json"
     faults = json.loads(path.read_text()) if path.exists() else {}
     if faults.get("broken"):
         raise RuntimeError("the towers cannot be read")
     salt = "another" if faults.get("wrong_tower") else release_id
-    return fake_release(release_id, FakeTower(salt, seconds=faults.get("slow_tower", 0.0)))
+    poisoned = frozenset(faults["poisoned"].split()) if "poisoned" in faults else frozenset()
+    return fake_release(release_id, FakeTower(salt, poisoned, faults.get("slow_tower", 0.0)))
 
 
 def wait_until(true: Any, seconds: float = 10.0) -> None:

@@ -118,6 +118,7 @@ BODIES: list[tuple[str, str, Any]] = [
     ("country a number", PREDICT, instances({"query": "lamp", "country": 49})),
     ("now a text", PREDICT, instances({"query": "lamp", "now": "2026-01-01"})),
     ("relevance a text", PREDICT, instances({"query": "lamp", "relevance": "no"})),
+    ("record a number", PREDICT, instances({"query": "lamp", "record": 0})),
     ("now negative", PREDICT, instances({"query": "lamp", "now": -1})),
     ("now beyond time", PREDICT, instances({"query": "lamp", "now": 2**63})),
     # filter

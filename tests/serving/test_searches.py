@@ -60,8 +60,9 @@ def test_a_shoppers_search_is_written_with_its_moment(recorder: SearchRecorder, 
 @pytest.mark.parametrize(
     "request_",
     [SearchRequest("lamp"), SearchRequest("lamp", user_id="u1", now=5),
-     SearchRequest("lamp", user_id="u1", history={"product_ids": []})],
-    ids=["nobody", "a replay", "a history brought along"],
+     SearchRequest("lamp", user_id="u1", history={"product_ids": []}),
+     SearchRequest("lam", user_id="u1", record=False)],
+    ids=["nobody", "a replay", "a history brought along", "a half-typed query"],
 )  # fmt: skip
 def test_what_is_nobodys_next_history_is_left_out(recorder: SearchRecorder, store: Store, request_: Any) -> None:
     recorder.add(request_, 1)

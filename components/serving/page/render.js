@@ -1,103 +1,115 @@
 // From answers to elements. Text is always set as text, never as markup: titles and ids come from a shop's log.
 
-export const ACTIONS = ["click", "cart", "favourite", "order"];
-const NAMES = { 1: "clicked", 2: "favourited", 3: "put into the cart", 4: "ordered" };
+const ACTIONS = ["cart", "favourite", "order"];
 
-function element(tag, className, text) {
+export function element(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
   if (text !== undefined) made.textContent = text;
   return made;
 }
 
-function movement(rank, before) {
+function movement(rank, before, elsewhere) {
   if (before === undefined) return null;
-  if (before === null) return ["up", "new", "not among the anonymous results"];
+  if (before === null) return ["up", "new", `not among ${elsewhere}`];
   const steps = before - rank;
-  if (steps === 0) return ["", "=", "same place as for nobody"];
+  if (steps === 0) return ["", "=", `same place as in ${elsewhere}`];
   const direction = steps > 0 ? "up" : "down";
-  return [direction, `${steps > 0 ? "▲" : "▼"}${Math.abs(steps)}`, `${Math.abs(steps)} places ${direction} by this shopper`];
+  return [direction, `${steps > 0 ? "▲" : "▼"}${Math.abs(steps)}`, `${Math.abs(steps)} places ${direction} from ${elsewhere}`];
 }
 
+// Why a product is there: key terms of the query it carries, behaviours it is close to, what boosting added.
 function reasons(product, rows) {
-  const line = element("div", "why");
+  const list = element("ul", "why");
   const add = (label, text) => {
-    if (line.childNodes.length) line.append(" · ");
-    line.append(element("b", "", label), ` ${text}`);
+    const item = element("li");
+    item.append(element("b", "", label), ` ${text}`);
+    list.append(item, " ");
   };
   for (const term of product.terms || []) add(`${term.kind}:`, term.value);
-  const near = (product.nearest || []).map((item) => `${rows.get(item.product_id)?.title || item.product_id}`);
-  if (near.length) add("like", near.join(" and "));
-  return line.childNodes.length ? line : null;
+  for (const item of product.nearest || []) {
+    add("like", `${rows.get(item.product_id)?.title || item.product_id} (${(100 * item.share).toFixed(0)}\u00a0%)`);
+  }
+  if (product.boost) add("boost", `${product.boost > 0 ? "+" : "−"}${Math.abs(product.boost).toFixed(3)}`);
+  return list.childNodes.length ? list : null;
 }
 
-// One product. `before` is its rank for nobody (null: not among them, undefined: not known); `act` is called with
-// (product id, action) or is null when nobody is there to act.
-function productItem(product, rank, rows, act, arrived) {
+function titleOf(row, product, act) {
+  const text = row.title || product.product_id;
+  if (!act) return element("div", "title", text);
+  const button = element("button", "title", text);
+  button.type = "button";
+  button.dataset.does = `${product.product_id} click`;
+  button.addEventListener("click", () => act(product.product_id, "click"));
+  return button;
+}
+
+function actions(row, product, act) {
+  const buttons = element("div", "acts");
+  for (const action of ACTIONS) {
+    const button = element("button", "", action);
+    button.type = "button";
+    button.dataset.does = `${product.product_id} ${action}`;
+    button.setAttribute("aria-label", `${action}: ${row.title || product.product_id}`);
+    button.addEventListener("click", () => act(product.product_id, action));
+    buttons.append(button);
+  }
+  return buttons;
+}
+
+function productItem(product, rank, { rows, act, before, places }) {
   const row = rows.get(product.product_id) || {};
-  const title = row.title || product.product_id;
+  const arrived = before && !before.has(product.product_id);
   const item = element("li", arrived ? "arrived" : "");
+  item.dataset.product = product.product_id;
   const place = element("div", "rank", String(rank));
-  const moved = movement(rank, product.anonymous_rank);
+  const earlier = places ? (places.get(product.product_id) ?? null) : product.anonymous_rank;
+  const moved = movement(rank, earlier, places ? "the list beside it" : "the first 100 for nobody");
   if (moved) {
     const mark = element("span", `move ${moved[0]}`, moved[1]);
     mark.title = moved[2];
-    place.append(mark);
+    place.append(mark, element("span", "unseen", moved[2]));
   }
-  const body = element("div");
-  body.append(element("div", "title", title));
+  const body = element("div", "body");
+  body.append(titleOf(row, product, act));
   const price = row.price === null || row.price === undefined ? null : row.price.toFixed(2);
-  body.append(element("div", "meta", [row.brand, row.category, price].filter(Boolean).join(" · ")));
+  const path = (row.category || "").split(" > ").slice(-1)[0];
+  const line = element("div", "line");
+  line.append(element("div", "meta", [row.brand, path, price].filter(Boolean).join(" · ")));
+  if (act) line.append(actions(row, product, act));
+  body.append(line);
   const why = reasons(product, rows);
   if (why) body.append(why);
-  if (act) {
-    const buttons = element("div", "acts");
-    for (const action of ACTIONS) {
-      const button = element("button", "", action);
-      button.type = "button";
-      button.setAttribute("aria-label", `${action} ${title}`);
-      button.addEventListener("click", () => act(product.product_id, action));
-      buttons.append(button);
-    }
-    body.append(buttons);
-  }
   item.append(place, body);
   return item;
 }
 
-export function showProducts(section, title, answer, rows, act, before) {
+// One list. `rows`: catalogue rows by id. `act(product id, action)` is absent where nobody is there to act. `before`:
+// ids shown until now, to mark what arrived. `places`: ranks in the list beside it, to mark what moved.
+export function showProducts(section, { title, hint, answer, rows, act = null, before = null, places = null }) {
   section.querySelector("h2").textContent = title;
+  section.querySelector(".hint").textContent = hint;
   const list = section.querySelector("ol");
-  const items = answer.products.map((product, index) => {
-    const arrived = before && !before.has(product.product_id);
-    return productItem(product, index + 1, rows, act, arrived);
-  });
+  const items = answer.products.map((product, n) => productItem(product, n + 1, { rows, act, before, places }));
   list.replaceChildren(...items);
   if (!items.length) list.append(element("li", "empty", "No product matches."));
   section.hidden = false;
 }
 
-export function showHistory(aside, history, weights) {
-  const heaviest = Math.max(...weights.values(), 1e-9);
-  const items = history.behaviours.map((behaviour) => {
-    const row = history.products[behaviour.product_id] || {};
-    const when = new Date(behaviour.timestamp / 1000).toISOString().slice(0, 16).replace("T", " ");
-    const item = element("li", "", `${NAMES[behaviour.action]} ${row.title || behaviour.product_id}`);
-    item.append(element("span", "quiet", ` ${when}`));
-    const weight = weights.get(behaviour.product_id);
-    if (weight) {
-      const bar = element("div", "bar");
-      bar.style.width = `${Math.max(2, (100 * weight) / heaviest)}%`;
-      bar.setAttribute("role", "img");
-      bar.setAttribute("aria-label", `weighs ${(100 * weight).toFixed(0)} % in this search`);
-      item.append(bar);
-    }
-    return item;
+// Runs `change`, which replaces elements inside `root`, and puts the focus back on the element that does the same.
+export function keepingFocus(root, change) {
+  const does = root.contains(document.activeElement) ? document.activeElement.dataset.does : undefined;
+  change();
+  if (!does) return;
+  const same = [...root.querySelectorAll("[data-does]")].find((item) => item.dataset.does === does);
+  (same || root.querySelector("[data-does]"))?.focus({ preventScroll: true });
+}
+
+// The same product in the other list is marked while the pointer or the focus is on it.
+for (const [enters, marks] of [["pointerover", true], ["pointerout", false], ["focusin", true], ["focusout", false]]) {
+  document.addEventListener(enters, (event) => {
+    const id = event.target.closest?.("[data-product]")?.dataset.product;
+    if (!id) return;
+    for (const item of document.querySelectorAll(`[data-product="${CSS.escape(id)}"]`)) item.classList.toggle("same", marks);
   });
-  aside.querySelector(".behaviours").replaceChildren(...items);
-  if (!items.length) aside.querySelector(".behaviours").append(element("li", "empty", "Nothing yet: a cold shopper."));
-  const queries = history.queries.map((item) => element("li", "", item.query));
-  aside.querySelector(".queries").replaceChildren(...queries);
-  aside.querySelector("#queries-title").hidden = !queries.length;
-  aside.hidden = false;
 }

@@ -59,8 +59,8 @@ def choose_backend(directory: Path, environment: Mapping[str, str] | None = None
 def choose_index_type(backend: Backend, wanted: str, precision: str) -> str:
     """The index type to build. Raises BadSetting for one this backend cannot build, load and search."""
     if wanted == "auto":
-        if backend.is_lite:
-            return "IVF_SQ8" if precision == "int8" else "FLAT"
+        if backend.is_lite:  # a store there: what a server searches lies in its memory, at the precision
+            return "FLAT"
         return "IVF_SQ8" if precision == "int8" else "HNSW"
     name = wanted.upper()
     if name not in INDEX_TYPES[backend.kind]:

@@ -116,8 +116,10 @@ def _boosting(
         return boosting
     what, searches, positives = bought("test")
     if len(searches) >= LEAST_SEARCHES:  # the evaluation measures the towers alone, so boosting is measured here
-        boosting.report["test"] = {
-            "metric": what,
-            **compare_boosting(encoded(searches), vectors, features, positives, boosting, settings),
-        }
+        measured = compare_boosting(encoded(searches), vectors, features, positives, boosting, settings)
+        boosting.report["test"] = {"metric": what, **measured}
+        record.note(
+            f"The evaluation measures the towers alone; boosting moves their recall@{measured['k']} of {what} in the "
+            f"test split from {measured['without']:.3f} to {measured['with']:.3f}."
+        )
     return boosting

@@ -4,14 +4,19 @@ Install one apart from the project (`python -m venv DIR && DIR/bin/pip install -
 and name its interpreter in TOWERLINE_MILVUS_SERVER_PYTHON; without it these tests are skipped.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from prometheus_client import CollectorRegistry
 
 from components.common.errors import BadSetting, Unavailable
 from components.common.manifest import read_release, set_current
@@ -24,9 +29,16 @@ from components.index.search import open_search
 from components.index.settings import IndexSettings
 from components.index.store import VectorStore
 from components.index.upsert import upsert_products
+from components.serving.metrics import Metrics
+from components.serving.opening import open_release
+from components.serving.requests import SearchRequest
+from components.serving.retrieval import Retriever
+from components.serving.rollout import ReleaseTable
+from components.serving.settings import ServingSettings
 from tests.index.conftest import SETTINGS
 from tests.index.fakes import make_inputs, make_products
 from tests.index.test_upsert import CHANGES, COLUMNS, write
+from tests.serving.fakes import FakeStore
 
 PYTHON = os.environ.get("TOWERLINE_MILVUS_SERVER_PYTHON", "")
 pytestmark = pytest.mark.skipif(
@@ -50,6 +62,19 @@ class Server:
         )  # fmt: skip
         assert self.process.stdout is not None
         self.port = json.loads(self.process.stdout.readline())["port"]
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The server takes connections and answers nothing: what a machine out of memory looks like."""
+        assert self.process is not None
+        processes = psutil.Process(self.process.pid).children(recursive=True)
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def stop(self) -> None:
         if self.process is not None:
@@ -137,6 +162,56 @@ def test_only_collections_of_this_work_directory_without_a_release_are_collected
 def test_float16_vectors_need_a_newer_server(environment, released, tmp_path):
     with pytest.raises(BadSetting, match="no float16 vectors"):
         step.run(**released[0], workdir=tmp_path, settings={**SETTINGS, "precision": "float16"})
+
+
+@pytest.fixture
+def retriever(environment, released):
+    """The endpoint's request path over the release on the server."""
+    settings = ServingSettings(cache="off", tower_budget_ms=5000, search_budget_ms=1000, breaker_seconds=0.2)
+    release = open_release(released[1], "served-1", settings)
+    yield Retriever(lambda: ReleaseTable(release), FakeStore(), settings, Metrics(CollectorRegistry()))
+    release.retire()
+
+
+def answered_again(retriever, request):
+    """The first answer that is not degraded, within a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        (answer,) = retriever.answer([request])
+        if not isinstance(answer, Unavailable) and not answer.degraded:
+            return answer
+        time.sleep(0.1)
+    raise AssertionError("no good answer within a minute")
+
+
+def test_while_the_server_stands_still_last_good_results_are_given_in_time(retriever, server):
+    """Known queries get their last good result, new ones an error at once, both get their own answer afterwards."""
+    known, new = SearchRequest("violet lamp", k=10), SearchRequest("oak kettle", k=10)
+    good = answered_again(retriever, known)
+    with server.standing_still():
+        for _ in range(8):
+            begun = time.monotonic()
+            degraded, refused = retriever.answer([known])[0], retriever.answer([new])[0]
+            assert time.monotonic() - begun < 4.0
+            assert degraded.found == good.found
+            assert degraded.degraded[0].startswith("search: ")
+            assert isinstance(refused, Unavailable)
+    assert answered_again(retriever, known) == good
+    assert answered_again(retriever, new).found.product_ids
+
+
+def test_a_server_that_is_stopped_and_started_again_is_answered_for_and_then_found(retriever, server):
+    known = SearchRequest("violet lamp", k=10)
+    good = answered_again(retriever, known)
+    server.stop()
+    try:
+        (degraded,) = retriever.answer([known])
+        assert (degraded.found, degraded.release) == (good.found, good.release)
+        assert replace(degraded, degraded=()) == good
+        assert degraded.degraded[0].startswith("search: ")
+    finally:
+        server.start()
+    assert answered_again(retriever, known) == good
 
 
 def test_a_stopped_server_is_unavailable_in_time_and_a_restarted_one_answers(environment, released, server):

@@ -1,6 +1,7 @@
 """The step: a whole release, or none."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import pytest
 
 from components.common.errors import BadInput, BadSetting, GateClosed, NotFound
 from components.common.manifest import current_release_id, list_release_ids, read_release, verify_files
+from components.common.records import read_task_records
 from components.index import step
 from components.index.backends import lite_backend
 from components.index.embed import join_shards
 from components.index.golden import read_golden
+from components.index.resident import ExactEngine
 from components.index.search import open_search
 from components.index.store import VectorStore
 from components.index.vectors import load_vectors
@@ -85,6 +88,29 @@ def test_boosting_is_part_of_the_release_and_measured_on_searches_it_has_not_see
     assert measured["with"] > measured["without"]
     with open_search(release) as searcher:
         assert searcher.dimension + 4 == load_vectors(release.path("index", "vectors.npy")).shape[1]
+
+
+def test_what_boosting_does_to_the_evaluated_recall_is_a_note_of_the_run(tmp_path, fake_towers, monkeypatch):
+    monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path / "run"))
+    step.run(**make_inputs(tmp_path), workdir=tmp_path / "work", settings=SETTINGS)
+    notes = read_task_records(tmp_path / "run")["upsert_embeddings"]["notes"]
+    assert any(re.search(r"boosting moves their recall@\d+ .* from 0\.\d{3} to [01]\.\d{3}", note) for note in notes)
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_release_of_smaller_vectors_is_searched_by_them_and_ranked_by_exact_scores(tmp_path, fake_towers, precision):
+    inputs = make_inputs(tmp_path)
+    release_id = step.run(**inputs, workdir=tmp_path / "work", settings={**SETTINGS, "precision": precision})
+    release = read_release(tmp_path / "work", release_id)
+    plan = json.loads(release.path("index", "search.json").read_text())
+    assert plan["resident"]["precision"] == precision
+    assert max(row["recall"] for row in plan["curve"] if row["precision"] == precision) >= 0.99
+    vectors = np.array([one["vector"] for one in read_golden(release.directory)], dtype=np.float32)
+    with open_search(release) as small, open_search(release.directory) as searcher:
+        exact = ExactEngine(np.array(searcher._vectors)).search(searcher.prepared(vectors), 10)
+        for hits, (rows, scores) in zip(small.search(vectors, 10), exact, strict=True):
+            assert len({hit.row for hit in hits} & set(rows.tolist())) >= 9
+            np.testing.assert_allclose(hits[0].score, scores[0], rtol=1e-6)
 
 
 def test_survival_figures_of_relevance_control_are_kept(shop):

@@ -227,7 +227,7 @@ def write_golden(
 
 
 def open_fake(workdir: Path, release_id: str) -> LoadedRelease:
-    """Opens a fake release; its `faults.json` can hold slow_tower (seconds), poisoned (products), broken, wrong_tower."""
+    """Opens a fake release; its `faults.json` may hold slow_tower (seconds), poisoned (ids), broken, wrong_tower."""
     path = Path(workdir) / "releases" / release_id / "faults.json"
     faults = json.loads(path.read_text()) if path.exists() else {}
     if faults.get("broken"):

@@ -72,7 +72,6 @@ class Store:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         body: dict[str, Any] = read_json(path / "statistics.json") if path is not None else {}
-        self.window: list[str] = body.get("days", [])
         self.outcomes = {key: Outcome(**value) for key, value in body.get("partitions", {}).items()}
         self.accepted = [(str(name), str(scope)) for name, scope in body.get("accepted", [])]
         self.source = str(body.get("source", ""))

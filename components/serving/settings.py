@@ -25,8 +25,8 @@ class ServingSettings:
     page: bool = setting(True, "the search page and the look-ups that only the page needs")
 
     feature_budget_ms: float = setting(100.0, "a store takes 1 to 7 ms; past this a shopper is anonymous")
-    tower_budget_ms: float = setting(200.0, "one request takes 1 ms, a full batch about 25 ms on one core")
-    search_budget_ms: float = setting(200.0, "10 ms p50 is the embedded target; a Milvus server may be slower")
+    tower_budget_ms: float = setting(1000.0, "a full batch takes 60 ms on a quiet core; past this the tower hangs")
+    search_budget_ms: float = setting(500.0, "one search takes 1 to 10 ms, a full batch 150; a Milvus server more")
     queue_budget_ms: float = setting(1000.0, "a request that waited longer is refused: its client has given up")
     event_budget_ms: float = setting(1000.0, "a push takes 10 to 100 ms; past this the client gets 503")
     breaker_failures: int = setting(5, "failures in a row after which a dependency is left alone for a while")

@@ -13,7 +13,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.common.manifest import current_release_id, read_release
+
+
+def embedded(encoder: Any, table: Any) -> np.ndarray:
+    """Vectors float32 [n, 384] of the products' titles; each distinct title is embedded once."""
+    titles = table.column("title").combine_chunks().dictionary_encode()
+    distinct = encoder.encode(titles.dictionary.to_pylist(), normalize_embeddings=True, show_progress_bar=True)
+    return distinct[titles.indices.to_numpy()]
 
 
 def main() -> None:
@@ -21,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, default=Path(".towerline"))
     parser.add_argument("--port", type=int, default=8198)
+    parser.add_argument("--made-up", action="store_true", help="random product vectors: for its speed, not its answers")
     options = parser.parse_args()
     import faiss
     import pyarrow.parquet as pq
@@ -33,9 +43,10 @@ def main() -> None:
     release = read_release(options.workdir, str(current_release_id(options.workdir)))
     table = pq.read_table(release.path("index", "products.parquet"), columns=["product_id", "title"])
     ids = table.column("product_id").to_pylist()
-    titles = table.column("title").combine_chunks().dictionary_encode()
-    distinct = encoder.encode(titles.dictionary.to_pylist(), normalize_embeddings=True, show_progress_bar=True)
-    vectors = distinct[titles.indices.to_numpy()]
+    if options.made_up:
+        vectors = np.random.default_rng(17).standard_normal((len(ids), 384), dtype=np.float32)
+    else:
+        vectors = embedded(encoder, table)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     app = FastAPI()

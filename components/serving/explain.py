@@ -10,8 +10,9 @@ from components.common.errors import TowerlineError
 from components.serving.loaded_release import LoadedRelease
 from components.serving.replies import Reply
 from components.serving.requests import SearchRequest
-from components.serving.retrieval import Retriever, Search
+from components.serving.retrieval import Retriever
 from components.serving.structured_logs import log
+from components.serving.under_way import Search
 
 BEHAVIOURS_SHOWN = 10
 NEAREST_SHOWN = 2

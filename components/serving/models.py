@@ -16,9 +16,9 @@ from components.serving import tensors
 from components.serving.errors import BadRequest
 from components.serving.replies import Reply
 from components.serving.requests import CONTEXT_FIELDS, SearchRequest, parse_instance, parse_predict
-from components.serving.retrieval import Embedding
 from components.serving.service import Service
 from components.serving.structured_logs import note_request
+from components.serving.under_way import Embedding
 
 
 class _ServedModel(Model):

@@ -10,8 +10,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -26,40 +26,7 @@ from components.serving.requests import SearchRequest
 from components.serving.rollout import ReleaseTable
 from components.serving.settings import ServingSettings
 from components.serving.tower import TowerInput, embed
-
-
-class Features(Protocol):
-    """The online feature store: `histories` of shoppers (empty for somebody unknown), `given` by a caller, `empty`."""
-
-    def histories(self, user_ids: Sequence[str]) -> list[Any]: ...
-
-    def given(self, behaviours: Any) -> Any: ...
-
-    def empty(self) -> Any: ...
-
-
-@dataclass
-class Search:
-    """One search on its way; the stages fill it in."""
-
-    request: SearchRequest
-    history: Any
-    now_us: int
-    epoch: int
-    degraded: list[str] = field(default_factory=list)
-    vector: np.ndarray | None = None
-    found: Found | None = None
-    reply: Reply | None = None
-    error: TowerlineError | None = None
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """A query vector float32 [d], the release whose tower made it, and why it is degraded, if it is."""
-
-    vector: np.ndarray
-    release: str
-    degraded: tuple[str, ...] = ()
+from components.serving.under_way import Embedding, Features, Search
 
 
 class Retriever:

@@ -18,10 +18,11 @@ from components.serving.metrics import Metrics
 from components.serving.release_loader import Opener, ReleaseLoader
 from components.serving.replies import Reply
 from components.serving.requests import SearchRequest
-from components.serving.retrieval import Embedding, Features, Retriever
+from components.serving.retrieval import Retriever
 from components.serving.rollout import ReleaseTable
 from components.serving.searches import SearchRecorder
 from components.serving.settings import ServingSettings
+from components.serving.under_way import Embedding, Features
 
 
 class OnlineFeatures(Features, Protocol):

@@ -11,9 +11,10 @@ from components.serving.errors import BadRequest, DependencyDown
 from components.serving.metrics import Metrics
 from components.serving.replies import Reply
 from components.serving.requests import SearchRequest
-from components.serving.retrieval import Embedding, Retriever
+from components.serving.retrieval import Retriever
 from components.serving.rollout import ReleaseTable
 from components.serving.settings import ServingSettings
+from components.serving.under_way import Embedding
 from tests.serving.fakes import DIMENSION, FakeIndex, FakeStore, FakeTower, brand_of, clicks, fake_release
 
 NO_CACHE = ServingSettings(

@@ -24,14 +24,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.common.errors import NotFound
-from components.common.files import fsync_directory, read_json
+from components.common.files import fsync_directory, read_json, write_json
 from components.common.lock import workdir_lock
 from components.common.progress import Progress
+from components.common.settings import as_overrides
 from components.features.buckets import connect, literal
 from components.features.history import History
 from components.features.locks import Locks, shard_of
 from components.features.online import OnlineHistories, Stored
 from components.features.repository import (
+    SETTINGS_FILE,
     apply_definitions,
     fill_with_engine,
     has_engine,
@@ -56,6 +58,7 @@ def materialise_histories(sources: Path, workdir: Path, environment: str, settin
         for leftover in directory.glob(".*.tmp"):
             leftover.unlink()
         apply_definitions(environment, directory, sources / "shopper_history")
+        write_json(directory / SETTINGS_FILE, as_overrides(settings))
         _let_readers_read(environment, directory)
         online = OnlineHistories(environment, directory)
         state = directory / f"online-{environment}.parquet"

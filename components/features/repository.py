@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from components.common.errors import BadSetting
-from components.common.files import fsync_directory
+from components.common.files import fsync_directory, read_json
+from components.common.settings import from_overrides
 from components.features.schema import HISTORY_VIEW, PROJECT, SERVICE, SHOPPER, SNAPSHOT_TIME
 from components.features.settings import FeatureSettings
 
 if TYPE_CHECKING:
     from feast import FeatureStore, RepoConfig
 
+SETTINGS_FILE = "settings.json"
+"""In the feature store's folder: the FeatureSettings of what was materialised last."""
 ENVIRONMENTS = ("local", "redis", "cluster")
 """Where features live: files and SQLite; files and one Redis; an object store, Spark and Redis."""
 
@@ -41,6 +44,12 @@ def import_feast() -> Any:
 def store_directory(workdir: Path) -> Path:
     """Where a work directory keeps its registry, its SQLite store and the record of what is online."""
     return Path(workdir).resolve() / "feature_store"
+
+
+def kept_settings(directory: Path) -> FeatureSettings:
+    """The settings that histories in this store are kept by; the defaults where nothing was materialised here."""
+    path = directory / SETTINGS_FILE
+    return from_overrides(FeatureSettings, read_json(path) if path.is_file() else None)
 
 
 def load_config(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from components.common.errors import BadInput, Unavailable
 from components.features.history import Behaviour, History, Search
 from components.features.locks import Locks, shard_of
 from components.features.online import RESERVED, OnlineHistories, Stored
-from components.features.repository import store_directory
+from components.features.repository import kept_settings, store_directory
 from components.features.settings import FeatureSettings
 
 _MARKER_SECONDS = 30.0
@@ -23,7 +24,7 @@ class FeatureStoreClient:
     Args:
         workdir: the work directory whose `feature_store/` was materialised.
         environment: local, redis or cluster.
-        settings: how long histories are kept; those of the release's features.
+        settings: how long histories are kept; by default as those that were materialised.
         lock_seconds: how long a push waits for another writer of the same shoppers.
 
     Safe for threads. Reads and writes have connections of their own, so a read never waits for a push. Every method
@@ -38,7 +39,7 @@ class FeatureStoreClient:
         lock_seconds: float = 2.0,
     ) -> None:
         directory = store_directory(workdir)
-        self._settings = settings or FeatureSettings()
+        self._given = settings
         self._reader = OnlineHistories(environment, directory)
         self._writer = OnlineHistories(environment, directory)
         self._lock_seconds = lock_seconds
@@ -77,13 +78,18 @@ class FeatureStoreClient:
         """
         if not _is_shopper(user_id):
             raise BadInput(f"an event needs the id of a shopper, not {user_id!r}; send a user_id that is not empty.")
-        addition = History.of(events, self._settings)
         with self._writer_locks().hold(shard_of(user_id), self._lock_seconds):
+            settings = self._settings
+            addition = History.of(events, settings)
             old = self._writer.read([user_id])[0]
-            new = combined(old, addition, self._settings)
+            new = combined(old, addition, settings)
             if new is not old:
                 self._writer.write([(user_id, new)])
         return new.history
+
+    @cached_property
+    def _settings(self) -> FeatureSettings:
+        return self._given or kept_settings(self._reader.directory)
 
     def _writer_locks(self) -> Locks:
         with self._opening:

@@ -18,7 +18,6 @@ from components.features.locks import shard_of
 from components.features.online import OnlineHistories
 from components.features.repository import open_store, store_directory
 from components.features.schema import FEATURES, HISTORY_VIEW, SERVICE, SPLITS
-from components.features.settings import FeatureSettings
 from components.features.step import build, materialise
 from components.features.store import FeatureStoreClient
 from tests.features.logs import START_US, event, three_days, write_log
@@ -32,7 +31,7 @@ def filled(folder: Path, environment: str, searches: list, events: list, **overr
     settings = json.dumps(overrides)
     build(log, folder / "examples", folder / "sources", settings)
     materialise(folder / "sources", folder / "work", environment, settings)
-    return FeatureStoreClient(folder / "work", environment, FeatureSettings(**overrides))
+    return FeatureStoreClient(folder / "work", environment)
 
 
 @pytest.fixture(scope="module")

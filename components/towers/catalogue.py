@@ -148,7 +148,7 @@ def build_catalogue(
         product_ids=np.array(product_ids, dtype=object),
         ids=torch.from_numpy(ids),
         codes=torch.from_numpy(np.ascontiguousarray(codes.reshape(len(CODE_FIELDS), count).T)),
-        text=vocabulary.encode_all(titles, units, settings.max_title_tokens),
+        text=vocabulary.encode_all(titles, units, settings.max_title_tokens, distinct=not settings.title_repeats),
         token_weights=torch.from_numpy(vocabulary.idf() ** settings.idf_power),
         code_text={name: _code_text(vocabulary, name, settings) for name in ("leaf", "top", "brand")},
         fields=fields,

@@ -29,6 +29,7 @@ class TowerSettings:
     max_tokens: int = setting(500_000, "at most this many known tokens, the most frequent ones")
     max_query_tokens: int = setting(32, "tokens of one unit kept of a query; longer ones are pasted text")
     max_title_tokens: int = setting(128, "tokens of one unit kept of a title")
+    title_repeats: bool = setting(True, "a token counts as often as the title repeats it; off: once, nearly as in BM25")
 
     # Products
     min_item_count: int = setting(1, "a product engaged less often in training has no id vector, only its text")

@@ -95,14 +95,22 @@ class Vocabulary:
             row = 1 + len(self._rows) + zlib.crc32(f"{unit}\0{token}".encode()) % self.buckets
         return row
 
-    def encode(self, text: str, unit: str, limit: int) -> list[int]:
-        """Rows of the first `limit` tokens of a text."""
+    def encode(self, text: str, unit: str, limit: int, distinct: bool = False) -> list[int]:
+        """Rows of the first `limit` tokens of a text, in order; `distinct`: each only where it stands first."""
         known = self._token.get(unit, {})
-        return [known.get(token) or self.token(unit, token) for token in cut(text, unit)[:limit]]
+        tokens: Iterable[str] = cut(text, unit)[:limit]
+        if distinct:
+            tokens = dict.fromkeys(tokens)
+        return [known.get(token) or self.token(unit, token) for token in tokens]
 
-    def encode_all(self, texts: Sequence[str], units: Sequence[str], limit: int) -> dict[str, Ragged]:
-        """Rows of the tokens of many texts, one bag a text for each unit."""
-        return {unit: Ragged.from_lists([self.encode(text, unit, limit) for text in texts], np.int32) for unit in units}
+    def encode_all(
+        self, texts: Sequence[str], units: Sequence[str], limit: int, distinct: bool = False
+    ) -> dict[str, Ragged]:
+        """Rows of the tokens of many texts, one bag a text for each unit; arguments as in `encode`."""
+        return {
+            unit: Ragged.from_lists([self.encode(text, unit, limit, distinct) for text in texts], np.int32)
+            for unit in units
+        }
 
     def encode_tokens(self, rows: Sequence[Sequence[tuple[str, str]]]) -> Ragged:
         """Rows of ready-made (unit, token) pairs (category levels, attribute values), one bag a row."""

@@ -41,6 +41,12 @@ def test_encode_keeps_the_first_tokens(vocabulary):
     assert vocabulary.encode("red drill red", "words", 2) == [1, 2]
 
 
+def test_encode_counts_a_repeated_token_once_when_asked(vocabulary):
+    assert vocabulary.encode("red drill red", "words", 5, distinct=True) == [1, 2]
+    once = vocabulary.encode_all(["red red", "drill red drill"], ("words",), 5, distinct=True)["words"]
+    assert [once.row(row).tolist() for row in range(2)] == [[1], [2, 1]]
+
+
 def test_codes_number_values_from_one(vocabulary):
     assert [vocabulary.code("brand", value) for value in ("a", "b", "c", None)] == [1, 2, 0, 0]
     assert vocabulary.code_sizes() == {"brand": 3}

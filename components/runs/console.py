@@ -4,16 +4,14 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from components.common.records import read_task_records
 from components.runs.state import TASKS
 
-_STYLE = {"done": "green", "reused": "cyan", "closed": "yellow", "failed": "red", "killed": "red", "not reached": "dim"}
+STYLE = {"done": "green", "reused": "cyan", "closed": "yellow", "failed": "red", "killed": "red", "not reached": "dim"}
 
 
 class RunConsole:
@@ -59,12 +57,16 @@ class RunConsole:
             if record["state"] == "running":
                 self.console.print(f"[bold]{name}[/] …")
                 continue
-            style = _STYLE.get(record["state"], "")
+            style = STYLE.get(record["state"], "")
             self.console.print(f"[bold]{name}[/] [{style}]{record['state']}[/] in {record['seconds']:.1f} s")
             for note in record["notes"]:
-                self.console.print(f"  {escape(note)}", style="dim")
+                self._line(note, "dim")
             if record["reason"]:
-                self.console.print(f"  {escape(record['reason'])}", style=style)
+                self._line(record["reason"], style)
+
+    def _line(self, text: str, style: str) -> None:
+        """One line of text; only a terminal wraps it, so that a log file keeps a sentence together."""
+        self.console.print(f"  {escape(text)}", style=style, soft_wrap=not self.console.is_terminal)
 
     def _show_progress(self) -> None:
         path = self.folder / "progress.log"
@@ -76,23 +78,4 @@ class RunConsole:
             complete = text.rfind("\n") + 1
             self._position += len(text[:complete].encode("utf-8"))
         for line in text[:complete].splitlines():
-            self.console.print(f"  {escape(line)}", style="dim")
-
-
-def stage_table(run: dict[str, Any]) -> Table:
-    """The table of stages and seconds that ends every run."""
-    table = Table(title=f"{run['run']}: {run['state']}", title_justify="left")
-    table.add_column("stage")
-    table.add_column("state")
-    table.add_column("seconds", justify="right")
-    table.add_column("peak memory", justify="right")
-    for task in run["tasks"]:
-        peak = task.get("peak_bytes")
-        table.add_row(
-            task["task"],
-            f"[{_STYLE.get(task['state'], '')}]{task['state']}[/]",
-            f"{task['seconds']:.1f}" if task["seconds"] else "-",
-            f"{peak / 2**20:,.0f} MB" if peak else "-",
-        )
-    table.add_row("[bold]all[/]", run["state"], f"{run['seconds']:.1f}", "")
-    return table
+            self._line(line, "dim")

@@ -1,10 +1,8 @@
 """Runs the pipeline on this machine through kfp's local runner: a process a task, in this command's environment."""
 
 import contextlib
-import json
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,22 +88,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def _captured(path: Path) -> Iterator[None]:
     with open(path, "w", encoding="utf-8", buffering=1) as file, contextlib.redirect_stdout(file):
         yield
-
-
-def print_run(run: dict[str, Any], as_json: bool) -> None:
-    """Prints the settled run: the table of stages and one sentence, or the whole `run.json` with `as_json`."""
-    from rich.console import Console
-
-    from components.runs.console import stage_table
-
-    if as_json:
-        write_json_to(sys.stdout, run)
-        return
-    console = Console(highlight=False)
-    console.print(stage_table(run))
-    console.print(f"[bold]{run['state']}[/]: {run['reason']}", soft_wrap=True)
-
-
-def write_json_to(stream: Any, value: Any) -> None:
-    """Prints a value as JSON with a final newline."""
-    stream.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

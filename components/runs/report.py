@@ -51,7 +51,7 @@ def report_context(workdir: Path, folder: Path) -> dict[str, Any]:
         "headline": run_headline(run),
         "lead": headline(evaluation) if evaluation else "",
         "steps": next_steps(run, folder.absolute(), closed),
-        "tail": log_tail(folder) if run["state"] == "failed" else "",
+        "tail": log_tail(folder) if run["state"] == "failed" and run.get("exit_code", 1) == 1 else "",
         "simulated": bool(run.get("simulated") or (evaluation or verdict or {}).get("simulated")),
         "notes": [(task["task"], note) for task in run["tasks"] for note in task["notes"]],
         "slowest": max((task["seconds"] for task in run["tasks"]), default=0.0),

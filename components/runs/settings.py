@@ -56,6 +56,6 @@ def pipeline_arguments(values: Mapping[str, str]) -> dict[str, str]:
     return {ROOMS[room][2]: json.dumps(by_room[room], sort_keys=True) for room in ROOMS}
 
 
-def describe_all() -> dict[str, list[tuple[str, str, str, str]]]:
-    """Rows (name, type, default, reason) of every room's settings, for the reference page."""
-    return {room: describe(settings_class(room)) for room in ROOMS}
+def describe_all(model: str = "mgdspr") -> dict[str, list[tuple[str, str, str, str]]]:
+    """Rows (name, type, default, reason) of every room's settings; for the towers, those of `model`."""
+    return {room: describe(settings_class(room, model)) for room in ROOMS}

@@ -1,50 +1,104 @@
-"""Tables for the terminal: search results and releases."""
+"""What commands print: tables where there is a terminal, plain aligned lines where not, JSON where it is asked for."""
 
 import json
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.common.errors import NotFound
+from components.common.files import read_json
+from components.runs.advice import command, next_steps
+from components.runs.console import STYLE
+
+_PLAIN_WIDTH = 400  # a log file or a pipe wraps nothing
+
 
 def print_search(answer: dict[str, Any], query: str, user: str | None, as_json: bool) -> None:
     """Prints a search's products, the release that answered and whether the answer was degraded."""
     if as_json:
-        print(json.dumps(answer, indent=1, ensure_ascii=False))
-        return
+        return print_json(answer)
     who = f"shopper {user}" if user else "anonymous"
-    table = Table(title=f"“{escape(query)}”, {escape(who)}", title_justify="left")
-    for name in ("", "product", "title", "brand", "score"):
-        table.add_column(name, justify="right" if name in ("", "score") else "left")
-    for rank, product in enumerate(answer["products"], 1):
-        fields = (product["product_id"], product.get("title"), product.get("brand"))
-        table.add_row(str(rank), *(escape(str(field or "")) for field in fields), f"{product['score']:.3f}")
+    rows = [
+        [str(rank), product["product_id"], product.get("title"), product.get("brand"), f"{product['score']:.3f}"]
+        for rank, product in enumerate(answer["products"], 1)
+    ]
     console = _console()
-    console.print(table)
-    degraded = f"; degraded: {answer['degraded']}" if answer["degraded"] else ""
+    _print_table(console, f"“{query}”, {who}", ["", "product", "title", "brand", "score"], rows, ("", "score"))
+    if not rows:
+        console.print("no product matches.")
+    degraded = f"; degraded: {', '.join(answer['degraded'])}" if answer["degraded"] else ""
     console.print(f"release {answer['release']}{escape(degraded)}", style="dim")
 
 
-def print_releases(releases: list[dict[str, Any]], as_json: bool) -> None:
+def print_releases(releases: list[dict[str, Any]], workdir: Path, as_json: bool) -> None:
     """Prints the releases, oldest first, the served one marked."""
     if as_json:
-        print(json.dumps(releases, indent=1))
-        return
-    table = Table()
-    for name in ("", "release", "state", "model", "data", "made", "parent"):
-        table.add_column(name)
-    for release in releases:
-        table.add_row(
-            "→" if release["current"] else "",
-            release["release_id"],
-            release["state"],
-            release["model"],
-            "simulated" if release["simulated"] else "real",
-            release["created_at"][:19],
-            release["parent"] or "",
+        return print_json(releases)
+    console = _console()
+    if not releases:
+        return console.print(
+            f"no releases yet; `{command(workdir.absolute(), 'run')}` makes the first.", soft_wrap=True
         )
-    _console().print(table if releases else "no releases yet; `python pipeline.py run` makes the first.")
+    rows = [
+        ["→" if release["current"] else "", release["release_id"], release["state"], release["model"],
+         "simulated" if release["simulated"] else "real", _moment(release["created_at"]), release["parent"]]
+        for release in releases
+    ]  # fmt: skip
+    _print_table(console, "", ["", "release", "state", "model", "data", "made (UTC)", "parent"], rows)
+
+
+def print_runs(runs: list[dict[str, Any]], workdir: Path, as_json: bool) -> None:
+    """Prints the runs, newest first, with how each ended and why."""
+    if as_json:
+        return print_json(runs)
+    console = _console()
+    if not runs:
+        return console.print(f"no runs yet; `{command(workdir.absolute(), 'run')}` makes the first.", soft_wrap=True)
+    rows = [
+        [run["run"], _state(run["state"]), _moment(run["started"]), f"{run['seconds']:,.0f} s", run["reason"]]
+        for run in runs
+    ]
+    _print_table(console, "", ["run", "state", "begun (UTC)", "took", "why"], rows, ("took",), markup=(1,))
+
+
+def print_run(run: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Prints a settled run: its stages, why it ended, what to do next and where its report is; or its `run.json`."""
+    if as_json:
+        return print_json(run)
+    console = _console()
+    rows = []
+    for task in run["tasks"]:
+        peak = task.get("peak_bytes")
+        seconds = f"{task['seconds']:.1f}" if task["seconds"] else "-"
+        rows.append([task["task"], _state(task["state"]), seconds, f"{peak / 2**20:,.0f} MB" if peak else "-"])
+    rows.append(["all", _state(run["state"]), f"{run['seconds']:.1f}", ""])
+    head = ["stage", "state", "seconds", "peak memory"]
+    _print_table(console, f"{run['run']}: {run['state']}", head, rows, ("seconds", "peak memory"), markup=(1,))
+    console.print(f"[bold]{_state(run['state'])}[/]: {escape(run['reason'])}", soft_wrap=True)
+    verdict = folder / f"{run['gate']}.json"
+    for step in next_steps(run, folder.absolute(), read_json(verdict) if run["gate"] and verdict.exists() else None):
+        console.print(f"- {escape(step['text'])}", soft_wrap=True)
+        if step["command"]:
+            console.print(f"    {escape(step['command'])}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def print_settings(rooms: Mapping[str, Sequence[tuple[str, str, str, str]]], as_json: bool) -> None:
+    """Prints settings by room, from rows of (name, type, default, reason)."""
+    if as_json:
+        names = ("name", "type", "default", "reason")
+        return print_json({room: [dict(zip(names, row, strict=True)) for row in rows] for room, rows in rooms.items()})
+    console = _console()
+    for room, rows in rooms.items():
+        shown = [[f"{room}.{name}", default, reason] for name, _, default, reason in rows]
+        _print_table(console, "", ["setting", "default", "reason"], shown)
 
 
 def canary_sentence(state: dict[str, Any]) -> str:
@@ -58,7 +112,57 @@ def canary_sentence(state: dict[str, Any]) -> str:
     return f"release {canary} is served to {state['percent']:g} % of the shoppers, {stable} to the others."
 
 
+def announce_server(workdir: Path) -> None:
+    """Says on the terminal that a server of this process starts, and where it is as soon as it answers."""
+    announcement = Path(workdir) / "server.json"
+    print("starting the server; this takes some seconds …", file=sys.stderr)
+
+    def watch() -> None:
+        while True:
+            try:
+                found = read_json(announcement)
+            except NotFound:
+                found = {}
+            if found.get("pid") == os.getpid():
+                print(f"the search page is at {found['url']}/ (Ctrl-C stops the server)", file=sys.stderr)
+                return
+            threading.Event().wait(0.2)
+
+    threading.Thread(target=watch, name="announce", daemon=True).start()
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON with a final newline."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_table(
+    console: Console,
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str | None]],
+    right: Sequence[str] = (),
+    markup: Sequence[int] = (),
+) -> None:
+    """`right` names the columns of numbers; cells of the columns `markup` carry colours, all others are text."""
+    drawn = {} if console.is_terminal else {"box": None, "pad_edge": False}
+    table = Table(title=escape(title) or None, title_justify="left", **drawn)  # type: ignore[arg-type]
+    for name in head:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) if n in markup else escape(cell or "") for n, cell in enumerate(row)))
+    console.print(table)
+
+
+def _state(state: str) -> str:
+    style = {**STYLE, "succeeded": "green", "stopped": "yellow"}.get(state, "")
+    return f"[{style}]{state}[/]" if style else state
+
+
+def _moment(text: str) -> str:
+    return text[:16].replace("T", " ")
+
+
 def _console() -> Console:
-    """Wide enough for titles and ids when the output is not a terminal."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.common.errors import NotFound
 from components.common.files import read_json, write_json
 from components.common.records import read_task_records
 
@@ -162,6 +163,20 @@ def settle_killed_runs(workdir: Path) -> list[str]:
         write_json(path, run)
         settled.append(run["run"])
     return settled
+
+
+def list_runs(workdir: Path) -> list[dict[str, Any]]:
+    """Every `run.json` of a work directory, newest first."""
+    return [read_json(path) for path in sorted((Path(workdir) / "runs").glob("*/run.json"), reverse=True)]
+
+
+def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
+    """A run's folder and its `run.json`, by id or as `latest`. Raises NotFound."""
+    folders = sorted(path.parent for path in (Path(workdir) / "runs").glob("*/run.json"))
+    found = folders[-1:] if name == "latest" else [folder for folder in folders if folder.name == name]
+    if not found:
+        raise NotFound(f"there is no run {name!r} in {workdir}; `python pipeline.py runs` lists them.")
+    return found[0], read_json(found[0] / "run.json")
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:

@@ -1,5 +1,7 @@
 import json
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,8 @@ from components.common.errors import BadSetting
 from components.runs.commands import build_parser, main, run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
 from components.runs.show import print_releases, print_search
+from components.runs.state import RunRequest, finish_run, start_run
+from tests.runs.test_state import record, write_records
 
 ANSWER = {
     "products": [{"product_id": "p1", "title": "Oak [bold] shelf", "brand": "Norvik", "score": 0.5}],
@@ -54,7 +58,101 @@ def test_every_command_has_help_with_an_example(capsys):
             parser.parse_args([name, "--help"])
         assert ended.value.code == 0
         text = capsys.readouterr().out
-        assert name == "completion" or f"example: python pipeline.py {name}" in text
+        assert re.search(rf"examples?:\s+(source <\()?python pipeline\.py {name}", text)
+        assert "exit codes: 0 done" in text
+        prints_data = name not in ("serve", "completion")
+        assert ("--json" in text) == prints_data
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["seach", "x"],
+            "unknown command 'seach'. Did you mean `search`? `python pipeline.py --help` lists the commands.",
+        ),
+        (["run", "--acept", "x"], "unknown option '--acept'. Did you mean `--accept`? `python pipeline.py run --help`"),
+        (["search"], "arguments are required: query; `python pipeline.py search --help` has examples."),
+        (["serve", "--port", "abc"], "invalid int value: 'abc'; `python pipeline.py serve --help` has examples."),
+        (["completion", "fish"], "(choose from 'bash', 'zsh', 'tcsh')"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence_with_the_next_step(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(lambda **_: None, words)
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert len(text.strip().splitlines()) == 1
+
+
+def test_without_a_word_the_help_is_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(lambda **_: None, [])
+    assert ended.value.code == 2
+    assert "list the releases" in capsys.readouterr().err
+
+
+def test_an_unknown_alarm_is_refused_before_anything_runs(tmp_path, capsys):
+    assert main(lambda **_: None, ["run", "--workdir", str(tmp_path / "w"), "--accept", "prcies"]) == 2
+    assert "Did you mean 'prices'" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_sentence_does_not_name_its_command_twice(tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise BadSetting('the search: "query" is empty.')
+
+    monkeypatch.setattr("components.serving.client.search", fail)
+    assert main(lambda **_: None, ["search", "", "--workdir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == 'search: "query" is empty.\n'
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A work directory with one run that stopped at the quality gate."""
+    folder = tmp_path / "runs" / "run-20260102-030405-1"
+    start_run(
+        folder, RunRequest(folder.name, "parquet", "x", "mgdspr", {}, "python pipeline.py run --model ueppr"), "r1"
+    )
+    write_records(
+        folder, [record("inspect_inputs"), record("quality_gate", "closed", reason="recall@10 fell [by .1].")]
+    )
+    finish_run(folder, "r1")
+    return tmp_path
+
+
+def test_runs_says_how_each_ended_and_latest_what_to_do(stopped, capsys):
+    assert main(lambda **_: None, ["runs", "--workdir", str(stopped)]) == 0
+    line = next(text for text in capsys.readouterr().out.splitlines() if "run-20260102-030405-1" in text)
+    assert "stopped" in line
+    assert "recall@10 fell [by .1]." in line
+    assert main(lambda **_: None, ["runs", "latest", "--workdir", str(stopped)]) == 0
+    shown = capsys.readouterr().out
+    assert "python pipeline.py run --model ueppr --set towers.epochs=N" in shown
+    assert "report.html" in shown
+    assert main(lambda **_: None, ["runs", "run-2", "--workdir", str(stopped)]) == 2
+    assert "there is no run 'run-2'" in capsys.readouterr().err
+
+
+def test_a_pipe_gets_plain_lines_and_json_what_it_can_parse(stopped, capsys):
+    main(lambda **_: None, ["runs", "--workdir", str(stopped)])
+    assert not set(capsys.readouterr().out) & set("│┃━─\x1b")
+    main(lambda **_: None, ["runs", "--json", "--workdir", str(stopped)])
+    assert [run["state"] for run in json.loads(capsys.readouterr().out)] == ["stopped"]
+    main(lambda **_: None, ["runs", "latest", "--json", "--workdir", str(stopped)])
+    assert json.loads(capsys.readouterr().out)["gate"] == "quality_gate"
+
+
+def test_settings_are_listed_with_their_defaults_and_reasons(capsys):
+    assert main(lambda **_: None, ["settings", "evaluation"]) == 0
+    assert "evaluation.tolerance" in capsys.readouterr().out
+    assert main(lambda **_: None, ["settings", "--json", "--model", "ueppr"]) == 0
+    rooms = json.loads(capsys.readouterr().out)
+    assert set(rooms) == set(ROOMS)
+    assert all(row["reason"] for rows in rooms.values() for row in rows)
+    assert main(lambda **_: None, ["settings", "evalation"]) == 2
+    assert "unknown room 'evalation'" in capsys.readouterr().err
 
 
 def test_an_expected_error_is_one_sentence_and_its_exit_code(tmp_path, capsys):
@@ -93,5 +191,5 @@ def test_a_search_is_shown_with_its_release_and_markup_in_titles_is_text(capsys)
 def test_json_is_printed_as_it_is(capsys):
     print_search(ANSWER, "oak", "u1", as_json=True)
     assert json.loads(capsys.readouterr().out) == ANSWER
-    print_releases([], as_json=True)
+    print_releases([], Path(), as_json=True)
     assert json.loads(capsys.readouterr().out) == []

@@ -65,7 +65,9 @@ def test_each_gate_has_next_steps_of_its_own(folder, gate, named):
 
 
 def test_a_failed_run_names_the_task_and_shows_the_end_of_its_log(folder):
-    write_records(folder, [record("inspect_inputs"), record("train_towers", "failed", reason="ValueError: no rows")])
+    write_records(
+        folder, [record("inspect_inputs"), record("train_towers", "failed", reason="ValueError: no rows", exit_code=1)]
+    )
     (folder / "log.txt").write_text("first\n" * 50 + "Traceback <of> it\n")
     finish_run(folder, "old")
     page = page_of(folder)

@@ -186,7 +186,7 @@ def answered_again(retriever, request):
 
 def test_while_the_server_stands_still_last_good_results_are_given_in_time(retriever, server):
     """Known queries get their last good result, new ones an error at once, both get their own answer afterwards."""
-    known, new = SearchRequest("violet lamp", k=10), SearchRequest("oak kettle", k=10)
+    known, new = (SearchRequest(query, k=10, relevance=False) for query in ("violet lamp", "oak kettle"))
     good = answered_again(retriever, known)
     with server.standing_still():
         for _ in range(8):
@@ -201,7 +201,7 @@ def test_while_the_server_stands_still_last_good_results_are_given_in_time(retri
 
 
 def test_a_server_that_is_stopped_and_started_again_is_answered_for_and_then_found(retriever, server):
-    known = SearchRequest("violet lamp", k=10)
+    known = SearchRequest("violet lamp", k=10, relevance=False)
     good = answered_again(retriever, known)
     server.stop()
     try:

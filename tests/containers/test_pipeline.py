@@ -110,13 +110,19 @@ def test_every_task_is_done_in_its_container_and_the_report_is_written(in_contai
     assert (in_containers.workdir / "runs" / RUN / "report.html").stat().st_size > 10_000
 
 
-def test_the_dag_in_containers_evaluates_as_in_processes(in_containers: Outcome, in_processes: Outcome) -> None:
+def test_the_dag_in_containers_evaluates_as_in_processes(
+    image: Image, in_containers: Outcome, in_processes: Outcome
+) -> None:
+    code = "from components.common.code import code_fingerprint; print(code_fingerprint('runs'))"
+    inside = engine("run", "--rm", image.name, "python", "-c", code).stdout
+    here = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert inside == here, "the working tree has changed since the image was built"
     assert in_processes.succeeded
     assert in_containers.evaluation == in_processes.evaluation
     for name, outcome in (("containers", in_containers), ("processes", in_processes)):
-        inside = sum(task["seconds"] for task in outcome.record["tasks"])
-        outside = (outcome.seconds - inside) / (len(TASKS) + 1)
-        print(f"{name}: {outcome.seconds:.0f} s, of them {inside:.0f} s work; {outside:.2f} s a task beside it")
+        work = sum(task["seconds"] for task in outcome.record["tasks"])
+        beside = (outcome.seconds - work) / (len(TASKS) + 1)
+        print(f"{name}: {outcome.seconds:.0f} s, of them {work:.0f} s work; {beside:.2f} s a task beside it")
 
 
 def test_a_closed_gate_stops_the_run_in_containers_too(named: str, tmp_path: Path) -> None:

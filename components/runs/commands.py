@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -21,6 +22,9 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     except TowerlineError as error:
         print(f"{options.command}: {str(error).removeprefix(f'the {options.command}: ')}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         print(

@@ -1,7 +1,8 @@
 """Golden requests: stored with the vector and the products they gave when the release was made.
 
 Before promotion a real server is started on the candidate and must answer them the same way; it is the promise that
-features, query tower, index and boosting in the server are those of the release.
+features, query tower, index and boosting in the server are those of the release. A request keeps its shopper's history,
+which the tower needs, and not the shopper's id.
 """
 
 from pathlib import Path

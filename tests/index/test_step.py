@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from components.common.errors import BadInput, BadSetting, GateClosed, NotFound
@@ -77,6 +78,19 @@ def test_golden_requests_answer_as_they_were_stored(shop):
         for one, hits in zip(golden, searcher.search(vectors, 10), strict=True):
             assert [hit.product_id for hit in hits] == one["products"]
             np.testing.assert_allclose([hit.score for hit in hits], one["scores"], rtol=1e-6)
+
+
+def test_a_release_names_no_shopper(shop):
+    """Histories of stored queries stay, as servers replay them, but nobody's id is in any file."""
+    inputs, _, release = shop
+    shoppers = set(pq.read_table(inputs["examples"] / "test.parquet").column("user_id").to_pylist()) - {None}
+    assert shoppers
+    for name in release.files:
+        path = release.path(name)
+        if path.suffix == ".parquet":
+            assert "user_id" not in pq.read_schema(path).names, name
+        elif path.suffix == ".json":
+            assert not any(f'"{shopper}"' in path.read_text() for shopper in shoppers), name
 
 
 def test_boosting_is_part_of_the_release_and_measured_on_searches_it_has_not_seen(shop):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.logs.contract import ACTIONS, Log
-from components.validation.baseline import good_days, read_summary
+from components.logs.contract import ACTIONS, PARTITIONED, Log
+from components.validation.baseline import good_days
 from components.validation.night import Night
 
 
@@ -25,28 +25,15 @@ def frames(night: Night, checked: Log) -> dict[str, Any]:
 
 def day_figures(night: Night) -> list[dict[str, Any]]:
     """One row a day: searches, events by action, shoppers, shares that tell of its health."""
-    searches, events = (set(good_days(night.outcomes, table)) for table in ("searches", "events"))
-    rows = []
-    for day in sorted(searches | events):
-        row: dict[str, Any] = {"day": day, "searches": 0, "events": 0, **dict.fromkeys(ACTIONS, 0)}
-        if day in searches:
-            summary = read_summary(night.statistics, f"searches/dt={day}")
-            row["searches"] = summary.rows
-            row["queries"] = summary.distinct["query"].count()
-            row["median_query_words"] = float(summary.quantiles["query_length"].quantile(0.5))
-        if day in events:
-            summary = read_summary(night.statistics, f"events/dt={day}")
-            counts = summary.figures["hours"].sum(axis=1).tolist()
-            row.update(events=summary.rows, **dict(zip(ACTIONS, counts, strict=True)))
-            # Nothing is shown on a day before the first search; it is no day on which everything was left unclicked.
-            row["impression"] = counts[0] if counts[0] or day in searches else None
-            row["shoppers"] = summary.distinct["user_id"].count()
-            row["clicks_per_impression"] = counts[1] / counts[0] if counts[0] else None
-            row["anonymous_share"] = summary.nulls["user_id"] / summary.rows
-            top = next(iter(summary.heavy["user_id"].counts(1).values()), 0.0)
-            row["top_shopper_share"] = top / summary.rows
-        rows.append(row)
-    return rows
+    rows: dict[str, dict[str, Any]] = {}
+    for table in PARTITIONED:
+        for day in good_days(night.outcomes, table):
+            empty = {"day": day, "searches": 0, "events": 0, **dict.fromkeys(ACTIONS, 0)}
+            rows.setdefault(day, empty).update(night.outcomes[f"{table}/dt={day}"].figures)
+    for row in rows.values():
+        # Nothing is shown on a day before the first search; it is no day on which everything was left unclicked.
+        row["impression"] = row["impression"] if row["impression"] or row["searches"] else None
+    return [rows[day] for day in sorted(rows)]
 
 
 def _first(batches: Iterable[pa.RecordBatch], limit: int) -> pa.Table:

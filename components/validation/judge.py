@@ -6,7 +6,7 @@ from typing import Any
 
 from components.logs.contract import OPTIONAL, PARTITIONED, TABLES
 from components.validation.alarms import STOP, WARN, Alarms
-from components.validation.baseline import good_days, read_summary
+from components.validation.baseline import good_days
 from components.validation.comparison import percent
 from components.validation.ledger import Outcome
 from components.validation.night import Night
@@ -174,8 +174,5 @@ def describe_left_out(night: Night) -> list[str]:
 def _absent(night: Night, table: str) -> list[str]:
     """Optional columns that hold nothing in any good row."""
     outcomes = [outcome for outcome in night.outcomes.values() if outcome.table == table and outcome.good]
-    summaries = (read_summary(night.statistics, outcome.key) for outcome in outcomes)
-    absent = set(OPTIONAL[table]) if outcomes else set()
-    for summary in summaries:
-        absent &= {name for name, nulls in summary.nulls.items() if nulls == summary.rows}
+    absent = set(OPTIONAL[table]).intersection(*(outcome.empty for outcome in outcomes)) if outcomes else set()
     return [name for name in OPTIONAL[table] if name in absent]

@@ -19,7 +19,7 @@ from components.common.errors import BadInput, TowerlineError
 from components.common.files import read_json, sha256_file
 from components.validation.alarms import Finding
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Outcome:
     `files`: path in the log -> {"size", "mtime", "sha256"}. `checks`: bad rows by check. `examples`: one sentence with
     its origin by check. `rewritten`: SHA-256 of the good rows in `kept/`, of files with bad rows or converted columns.
     `dropped`: files without any good row. `unreadable`: file -> {"reason", "rows" or null}. `other_days`: days whose
-    searches these events answer.
+    searches these events answer. `figures`: what a report shows of the partition's day. `empty`: optional columns that
+    hold nothing in any good row.
     """
 
     key: str
@@ -48,6 +49,8 @@ class Outcome:
     other_days: list[str] = field(default_factory=list)
     first: int | None = None
     last: int | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def bad(self) -> int:

@@ -12,7 +12,7 @@ from components.validation.ledger import Outcome
 from components.validation.reading import Piece, UnreadableFile, file_schema, read_pieces
 from components.validation.routing import Router
 from components.validation.rules import times_of
-from components.validation.summaries import SummaryBuilder
+from components.validation.summaries import SummaryBuilder, day_figures
 
 _ADDED_BY_WRITERS = ("dt", "__index_level_0__")
 
@@ -53,6 +53,9 @@ class PartitionRun:
         self.outcome.other_days = sorted(self.checker.other_days)
         self.outcome.good = int(good.sum())
         write_json(folder / "summary.json", summary.as_json())
+        self.outcome.empty = [name for name, nulls in summary.nulls.items() if nulls == summary.rows]
+        if self.outcome.good and self.outcome.day is not None:
+            self.outcome.figures = day_figures(summary)
         return self.outcome
 
     def _new_builder(self) -> SummaryBuilder:

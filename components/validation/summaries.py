@@ -162,6 +162,23 @@ class SummaryBuilder:
         return {}
 
 
+def day_figures(summary: Summary) -> dict[str, Any]:
+    """What a report shows of a day of searches or of events: counts by name, and shares that tell of its health."""
+    if summary.table == "searches":
+        median = float(summary.quantiles["query_length"].quantile(0.5))
+        return {"searches": summary.rows, "queries": summary.distinct["query"].count(), "median_query_words": median}
+    counts = summary.figures["hours"].sum(axis=1).tolist()
+    top = next(iter(summary.heavy["user_id"].counts(1).values()), 0.0)
+    return {
+        "events": summary.rows,
+        **dict(zip(ACTIONS, counts, strict=True)),
+        "shoppers": summary.distinct["user_id"].count(),
+        "clicks_per_impression": counts[1] / counts[0] if counts[0] else None,
+        "anonymous_share": summary.nulls["user_id"] / summary.rows,
+        "top_shopper_share": top / summary.rows,
+    }
+
+
 def action_codes(actions: pa.Array) -> np.ndarray:
     """int64 [rows]: the index of each action in ACTIONS, -1 for another word or null."""
     found = pc.index_in(actions, value_set=pa.array(ACTIONS))

@@ -1,8 +1,8 @@
 """A shopper's searches join the history that the next one is answered with; written behind the answers, never before.
 
-Feast takes 10 to 20 ms of a core for a push, more than an answer does. So one thread writes, for at most a share of its
-time; what comes faster than that is dropped and counted. A shop with more traffic sends its searches to the online
-store from its event stream, and switches this off.
+A push takes a millisecond or two of a core and, with SQLite, a flush of the disk: longer than an answer. So one thread
+writes, for at most a share of its time; what comes faster than that is dropped and counted. A shop with more traffic
+sends its searches to the online store from its event stream, and switches this off.
 """
 
 import logging

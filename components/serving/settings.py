@@ -99,6 +99,11 @@ class ServingSettings:
                 continue
             if value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
                 raise BadSetting(f"serving.{field.name} must be more than 0, not {value}.")
+        if self.dependency_threads <= self.parallel_batches:
+            raise BadSetting(
+                f"serving.dependency_threads ({self.dependency_threads}) must be more than serving.parallel_batches "
+                f"({self.parallel_batches}), or batches would refuse each other."
+            )
         if self.record_share > 1:
             raise BadSetting(f"serving.record_share is a share between 0 and 1, not {self.record_share}.")
         if self.default_k > self.max_k:

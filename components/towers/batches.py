@@ -63,11 +63,11 @@ def query_scalars(examples: Examples, rows: Tensor) -> Tensor:
 def _behaviour(examples: Examples, catalogue: Catalogue, rows: Tensor, titles: bool) -> Behaviour:
     windows = [examples.real_time.take(rows), examples.short_term.take(rows)]
     distinct, index = torch.unique(torch.cat([window.values for window in windows]), return_inverse=True)
-    fields = catalogue.behaviour_fields(distinct)  # [U, 5]
+    fields = catalogue.behaviour_fields(distinct)  # [U, 6]
     products = torch.cat([fields.new_zeros(1, fields.shape[1]), fields])  # row 0 stands for none
     padded = []
     for window, product in zip(windows, index.split([len(window.values) for window in windows]), strict=True):
-        values = torch.cat([products[product + 1], product.unsqueeze(1) + 1], dim=1)  # [n, 6]
+        values = torch.cat([products[product + 1], product.unsqueeze(1) + 1], dim=1)  # [n, 7]
         padded.append(Ragged(values, window.offsets).pad())
     long_term = {}
     for action in LONG_TERM_ACTIONS:

@@ -1,7 +1,7 @@
 """Products as integers: one function for training, for embedding the catalogue and for serving.
 
-A product is its id row, four codes (leaf category, first-level category, brand, shop), its title tokens and, for models
-that ask for them, further token groups, a location, scalars and its neighbour queries in the query-product graph.
+A product is its id row, five codes (leaf category, first-level category, brand, shop, price level), its title tokens
+and, for models that ask for them, further token groups, a location, scalars and its neighbour queries in the graph.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Catalogue:
         return Ragged(values[kept], torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
 
     def behaviour_fields(self, rows: Tensor) -> Tensor:
-        """What a behaviour on a product is made of: int64 [n, 5] = (item id, leaf, top, brand, shop)."""
+        """What a behaviour on a product is made of: int64 [n, 6] = (item id, then `CODE_FIELDS`)."""
         return torch.cat([self.ids[rows].unsqueeze(1), self.codes[rows]], dim=1).long()
 
 
@@ -137,7 +137,7 @@ def build_catalogue(
         if None in values:
             raise BadInput(f"products: column {name} is empty in row {values.index(None)}; every product needs one.")
     ids = np.fromiter((id_rows.get(product_id, 0) for product_id in product_ids), np.int64, count=count)
-    columns = field_values(products)
+    columns = field_values(products, vocabulary.price_levels)
     codes = np.array([[vocabulary.code(name, v) for v in columns[name]] for name in CODE_FIELDS], np.int64)
     fields = {}
     for name in TOKEN_GROUPS:

@@ -22,7 +22,7 @@ from components.features.settings import FeatureSettings
 from components.towers.batches import QUERY_SCALARS
 from components.towers.catalogue import ITEM_SCALARS, Catalogue, build_catalogue
 from components.towers.examples import Examples, read_examples
-from components.towers.fields import TOKEN_GROUPS, field_values, group_tokens
+from components.towers.fields import TOKEN_GROUPS, field_values, fit_price_levels, group_tokens
 from components.towers.interfaces import Schema
 from components.towers.ragged import Ragged
 from components.towers.settings import TowerSettings
@@ -66,13 +66,15 @@ def load_training_data(folder: Path, model: Any, settings: TowerSettings) -> Tra
     queries, engaged = _training_text(folder / "train.parquet")
     groups = [name for name in TOKEN_GROUPS if name in needs]
     tokens = [group_tokens(products, name, settings.word_unit, settings.max_title_tokens) for name in groups]
+    price_levels = fit_price_levels(products)
     vocabulary = Vocabulary.build(
         [*products["title"].to_pylist(), *queries],
         settings.units,
         min_count=settings.min_token_count,
         buckets=settings.hash_buckets,
         max_tokens=settings.max_tokens,
-        codes=field_values(products),
+        codes=field_values(products, price_levels),
+        price_levels=price_levels,
         token_rows=[row for group in tokens for row in group],
     )
     ids = {product_id for product_id, count in engaged.items() if count >= settings.min_item_count}

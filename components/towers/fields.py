@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pyarrow as pa
 
+from components.towers.price_levels import PriceLevels
 from components.towers.text import cut
 
 TOKEN_GROUPS: tuple[str, ...] = ("category", "brand", "attributes", "description")
@@ -29,16 +30,24 @@ def floats(products: pa.Table, name: str) -> np.ndarray:
     return products[name].cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
 
 
-def field_values(products: pa.Table) -> dict[str, list[str | None]]:
-    """Value of every coded field for each product: leaf and top category, brand, shop, country."""
+def field_values(products: pa.Table, price_levels: PriceLevels) -> dict[str, list[str | None]]:
+    """Value of every coded field for each product: leaf and top category, brand, shop, price level, country."""
     levels = [category_levels(path) for path in strings(products, "category")]
+    prices = floats(products, "price").tolist()
     return {
         "leaf": [" > ".join(path) if path else None for path in levels],
         "top": [path[0] if path else None for path in levels],
         "brand": [_folded(value) for value in strings(products, "brand")],
         "shop": strings(products, "shop_id"),
+        "price_level": [price_levels.level(*pair) for pair in zip(levels, prices, strict=True)],
         "country": strings(products, "country"),
     }
+
+
+def fit_price_levels(products: pa.Table) -> PriceLevels:
+    """Price quantiles of the categories of a catalogue."""
+    paths = [category_levels(path) for path in strings(products, "category")]
+    return PriceLevels.fit(paths, floats(products, "price"))
 
 
 def group_tokens(products: pa.Table, name: str, word_unit: str, limit: int) -> list[list[tuple[str, str]]]:

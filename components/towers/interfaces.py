@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 UNIFORM, IN_BATCH, DYNAMIC_HARD = 0, 1, 2
 """Values of `Negatives.source`."""
 
-LEAF, TOP, BRAND, SHOP = 0, 1, 2, 3
-"""Columns of the side-information codes of a product: leaf category, first-level category, brand, shop."""
+LEAF, TOP, BRAND, SHOP, PRICE_LEVEL = 0, 1, 2, 3, 4
+"""Columns of the side-information codes of a product: leaf category, first-level category, brand, shop (MGDSPR), and
+the quantile of its price within its category, which is ours."""
 
-CODE_FIELDS: tuple[str, ...] = ("leaf", "top", "brand", "shop")
+CODE_FIELDS: tuple[str, ...] = ("leaf", "top", "brand", "shop", "price_level")
 LONG_TERM_ACTIONS: tuple[str, ...] = ("click", "favourite", "cart", "order")
 """Action streams of the long-term window. MGDSPR has click, buy and collect; the cart is ours."""
 
@@ -106,10 +107,10 @@ class Location:
 class Behaviour:
     """The three windows of the past, oldest first, right-padded; every event lies before the search.
 
-    real_time, short_term: values int64 [B, T, 6] = (item id, leaf, top, brand, shop, product); product is a row of
-    `products`. long_term: per action of `LONG_TERM_ACTIONS` a bag whose values are int64 [N, 5], without product. 0 is
+    real_time, short_term: values int64 [B, T, 7] = (item id, then `CODE_FIELDS`, then product); product is a row of
+    `products`. long_term: per action of `LONG_TERM_ACTIONS` a bag whose values are int64 [N, 6], without product. 0 is
     "none/unknown" in every field.
-    products: int64 [U, 5], the first five fields of each distinct product of the two windows, row 0 all zero; what is
+    products: int64 [U, 6], the first six fields of each distinct product of the two windows, row 0 all zero; what is
     computed of a product is computed once a batch. titles: unit name -> bag of title tokens of `products`, filled if
     "behaviour_titles" is needed.
     """
@@ -151,7 +152,7 @@ class ItemBatch:
     """M products.
 
     ids: int64 [M] rows of the item id table, 0 for a product without one (never seen in training).
-    codes: int64 [M, 4], columns LEAF, TOP, BRAND, SHOP.
+    codes: int64 [M, 5], columns LEAF, TOP, BRAND, SHOP, PRICE_LEVEL.
     text: unit name -> bag of title tokens, M rows.
     fields: other token groups by name, M rows each: "category" (one token a level), "attributes" (key and value),
         "description" (keywords), "brand"; those the model lists in `needs`.

@@ -7,6 +7,7 @@ unknown, then the known values.
 
 from __future__ import annotations
 
+import json
 import math
 import zlib
 from collections import Counter
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.common.errors import BadInput
+from components.towers.price_levels import PriceLevels
 from components.towers.ragged import Ragged
 from components.towers.text import cut
 
@@ -33,6 +35,7 @@ class Vocabulary:
         buckets: rows shared by unknown tokens, at the end of the table.
         documents: number of texts the counts come from.
         codes: field name -> values in code order, without the unknown.
+        price_levels: which prices are dear in which category; without it no product has a price level.
     """
 
     def __init__(
@@ -41,11 +44,13 @@ class Vocabulary:
         buckets: int,
         documents: int,
         codes: dict[str, list[str]],
+        price_levels: PriceLevels | None = None,
     ) -> None:
         self._rows = list(tokens)
         self.buckets = buckets
         self.documents = documents
         self.codes = codes
+        self.price_levels = price_levels or PriceLevels()
         self._token: dict[str, dict[str, int]] = {}
         for row, (unit, token, _) in enumerate(self._rows, start=1):
             self._token.setdefault(unit, {})[token] = row
@@ -60,6 +65,7 @@ class Vocabulary:
         max_tokens: int = 500_000,
         codes: Mapping[str, Iterable[str | None]] | None = None,
         token_rows: Iterable[Sequence[tuple[str, str]]] = (),
+        price_levels: PriceLevels | None = None,
     ) -> Vocabulary:
         """A vocabulary of every token that occurs in at least `min_count` texts, and of every field value.
 
@@ -81,7 +87,7 @@ class Vocabulary:
         values = {
             name: sorted({value for value in column if value is not None}) for name, column in (codes or {}).items()
         }
-        return Vocabulary(kept[:max_tokens], buckets, documents, values)
+        return Vocabulary(kept[:max_tokens], buckets, documents, values, price_levels)
 
     @property
     def size(self) -> int:
@@ -148,7 +154,12 @@ class Vocabulary:
                 "documents": pa.array([row[2] for row in rows], pa.int64()),
             }
         ).replace_schema_metadata(
-            {"buckets": str(self.buckets), "documents": str(self.documents), "fields": ",".join(self.codes)}
+            {
+                "buckets": str(self.buckets),
+                "documents": str(self.documents),
+                "fields": ",".join(self.codes),
+                "price_levels": json.dumps(self.price_levels.edges),
+            }
         )
         pq.write_table(table, path, compression="zstd")
 
@@ -167,4 +178,5 @@ class Vocabulary:
                 codes[unit.removeprefix(_CODE)].append(token)
             else:
                 tokens.append((unit, token, count))
-        return Vocabulary(tokens, int(metadata["buckets"]), int(metadata["documents"]), codes)
+        levels = PriceLevels(json.loads(metadata["price_levels"]))
+        return Vocabulary(tokens, int(metadata["buckets"]), int(metadata["documents"]), codes, levels)

@@ -69,11 +69,11 @@ def lstm(x, layer):
     return np.array(out)
 
 
-def zero_attention(queries, rows):
-    """softmax(Q . [0; rows]^T) . [0; rows] for queries [G, d] and rows [T, d]."""
+def zero_attention(queries, rows, sharpness=1.0):
+    """softmax(sharpness Q . [0; rows]^T) . [0; rows] for queries [G, d] and rows [T, d]."""
     zeros = np.zeros((1, queries.shape[1]))
     slots = np.concatenate([zeros, rows]) if len(rows) else zeros
-    return softmax(queries @ slots.T) @ slots
+    return softmax(sharpness * queries @ slots.T) @ slots
 
 
 def query_unit(unit, tokens, text, past):
@@ -98,7 +98,7 @@ def query_unit(unit, tokens, text, past):
 
 
 def product_vector(fields, values, title=None):
-    """Eqs. 9 and 10: fields (id, leaf, top, brand, shop) looked up, concatenated (with the title), projected."""
+    """Eqs. 9 and 10: fields (id, leaf, top, brand, shop, price level), concatenated (with the title), projected."""
     tables = [array(fields.ids.weight), *(array(table.weight) for table in fields.codes)]
     parts = [table[value] for table, value in zip(tables, values, strict=True)]
     if title is not None:
@@ -114,25 +114,28 @@ def real_time(encoder, queries, products):
         return np.zeros_like(queries)
     for layer in encoder.lstm.layers:
         x = x + lstm(x, layer)
-    return zero_attention(queries, self_attention(x, encoder.real_attention))
+    return array(encoder.scale)[0] * zero_attention(
+        queries, x + self_attention(x, encoder.real_attention), array(encoder.sharpness)
+    )
 
 
 def short_term(encoder, queries, products):
     """Eq. 12 for one shopper."""
     if not len(products):
         return np.zeros_like(queries)
-    return zero_attention(queries, self_attention(products, encoder.short_attention))
+    x = products + self_attention(products, encoder.short_attention)
+    return array(encoder.scale)[1] * zero_attention(queries, x, array(encoder.sharpness))
 
 
-def long_term(fields, queries, behaviours):
-    """Eqs. 13 and 14; `behaviours`: for each action the five fields of its products."""
-    total = np.zeros_like(queries)
-    columns = {0: fields.ids, 4: fields.codes[3], 1: fields.codes[0], 3: fields.codes[2]}
+def long_term(encoder, queries, behaviours):
+    """Eqs. 13 and 14; `behaviours`: for each action the six fields of its products."""
+    fields, total = encoder.fields, np.zeros_like(queries)
+    columns = {0: fields.ids, 4: fields.codes[3], 1: fields.codes[0], 3: fields.codes[2], 5: fields.codes[4]}
     for column, table in columns.items():
         table = array(table.weight)
         pools = [np.mean([table[value[column]] for value in values], axis=0) for values in behaviours if len(values)]
         total = total + zero_attention(queries, np.array(pools))
-    return total
+    return array(encoder.scale)[2] * total
 
 
 def fusion(module, rows):
@@ -141,6 +144,12 @@ def fusion(module, rows):
     for block in module.blocks:
         x = transformer_block(x, block)
     return self_attention(x, module.attention)[0]
+
+
+def item_side(part, codes):
+    """What the coded fields of a product add to its vector."""
+    tables = [array(table.weight) for table in part.tables]
+    return array(part.project.weight) @ np.concatenate([table[c] for table, c in zip(tables, codes, strict=True)])
 
 
 def item(tower, item_id, bags):

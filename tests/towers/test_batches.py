@@ -110,14 +110,14 @@ def test_behaviours_carry_the_fields_of_their_products(data):
     rows = torch.arange(20)
     behaviour = query_batch(data.train, data.catalogue, rows, EVERYTHING).behaviour
     window = behaviour.real_time
-    assert torch.equal(behaviour.products[window.values[..., 5]], window.values[..., :5])
+    assert torch.equal(behaviour.products[window.values[..., 6]], window.values[..., :6])
     assert not behaviour.products[0].any()
     for number in rows.tolist():
         products = data.train.real_time.row(number)
-        assert torch.equal(window.values[number, : len(products), :5], data.catalogue.behaviour_fields(products))
+        assert torch.equal(window.values[number, : len(products), :6], data.catalogue.behaviour_fields(products))
         assert int(window.mask[number].sum()) == len(products)
         if len(products):
-            title = behaviour.titles["stems"].row(int(window.values[number, 0, 5]))
+            title = behaviour.titles["stems"].row(int(window.values[number, 0, 6]))
             assert torch.equal(title, data.catalogue.text["stems"].row(int(products[0])).long())
 
 

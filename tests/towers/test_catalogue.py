@@ -7,8 +7,8 @@ import torch
 from components.common.errors import BadInput
 from components.towers.catalogue import build_catalogue
 from components.towers.data import with_graph
-from components.towers.fields import field_values, group_tokens
-from components.towers.interfaces import BRAND, LEAF, SHOP, TOP
+from components.towers.fields import field_values, fit_price_levels, group_tokens
+from components.towers.interfaces import BRAND, LEAF, PRICE_LEVEL, SHOP, TOP
 from components.towers.settings import TowerSettings
 from components.towers.vocabulary import Vocabulary
 
@@ -26,7 +26,8 @@ def products():
 @pytest.fixture(scope="module")
 def vocabulary(products):
     return Vocabulary.build(
-        products["title"].to_pylist(), ("words",), min_count=1, buckets=3, codes=field_values(products),
+        products["title"].to_pylist(), ("words",), min_count=1, buckets=3,
+        codes=field_values(products, fit_price_levels(products)), price_levels=fit_price_levels(products),
         token_rows=[row for name in ("category", "brand") for row in group_tokens(products, name, "words", 9)],
     )  # fmt: skip
 
@@ -44,6 +45,7 @@ def test_ids_codes_and_title_tokens(products, vocabulary):
     assert codes[LEAF] == vocabulary.code("leaf", row["category"])
     assert codes[TOP] == vocabulary.code("top", "Tools")
     assert codes[SHOP] == vocabulary.code("shop", row["shop_id"])
+    assert codes[PRICE_LEVEL] == 0, "six products are too few for quantiles"
     assert catalogue.text["words"].row(2).tolist() == vocabulary.encode(row["title"], "words", 4)
 
 
@@ -65,7 +67,7 @@ def test_words_of_a_brand_are_those_of_titles(products):
 
 def test_titles_alone_are_enough(vocabulary):
     bare = build(pa.table({"product_id": ["x"], "title": ["red drill"]}), vocabulary)
-    assert bare.codes.tolist() == [[0, 0, 0, 0]]
+    assert bare.codes.tolist() == [[0, 0, 0, 0, 0]]
     assert bare.scalars.isnan().all()
     assert [len(bags.row(0)) for bags in bare.fields.values()] == [0, 0, 0, 0]
 

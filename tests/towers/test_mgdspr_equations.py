@@ -1,5 +1,6 @@
 """MGDSPR's equations 2 to 16: the batched parts against one example at a time in NumPy, with random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def parts_of(model, data, row):
         queries,
         naive.real_time(model.behaviour, queries, vectors(recent)),
         naive.short_term(model.behaviour, queries, vectors(earlier)),
-        naive.long_term(fields, queries, long_term),
+        naive.long_term(model.behaviour, queries, long_term),
     )
 
 
@@ -125,6 +126,7 @@ def test_item_tower_equation_16_and_sums_in_place_of_its_mean(data, title_length
     for row in products.tolist():
         bags = [data.catalogue.text[unit].row(row).tolist() for unit in ("stems", "character_3grams")]
         expected = naive.item(model.item_tower, int(data.catalogue.ids[row]), bags)
+        expected = expected + naive.item_side(model.item_side, data.catalogue.codes[row].tolist())
         assert np.abs(vectors[row] - expected).max() < TOLERANCE
 
 
@@ -205,3 +207,48 @@ def test_tables_are_shared_by_both_towers(data):
     model = make_model(data)
     assert model.item_tower.tokens is model.unit_rows.tokens is model.behaviour.fields.tokens
     assert model.item_tower.ids is model.behaviour.fields.ids
+
+
+def fresh(data):
+    torch.manual_seed(0)
+    model = MGDSPR(make_settings(dimension="64", score="cosine"), data.schema)
+    model.prepare(data.catalogue, data.train)
+    return model.eval()
+
+
+def with_history(data):
+    return torch.nonzero(data.validation.real_time.lengths >= 2).squeeze(1)
+
+
+def test_the_item_side_reads_the_tables_of_the_behaviours(data):
+    model = make_model(data)
+    assert list(model.item_side.tables) == list(model.behaviour.fields.codes)
+    assert "item_side" not in "".join(make_model(data, item_side="false").state_dict())
+
+
+def test_before_the_first_step_a_shopper_lies_nearer_to_a_product_of_their_brand_and_shop(data):
+    """The same title with the codes of the last click against those of any product: the shopper's own win."""
+    model, rows = fresh(data), with_history(data)
+    last = torch.stack([data.validation.real_time.row(row)[-1] for row in rows.tolist()])
+    products = data.catalogue.batch(last)
+    others = replace(products, codes=data.catalogue.codes[torch.randperm(len(data.catalogue))[: len(last)]])
+    with torch.no_grad():
+        queries = model.query(query_batch(data.validation, data.catalogue, rows, data.needs))
+        own, foreign = ((queries * model.item(batch)).sum(1) for batch in (products, others))
+    assert (own > foreign).float().mean() > 0.8
+
+
+def test_before_the_first_step_a_query_attends_to_the_behaviours_that_resemble_it(data):
+    """A past product that has a word of the query gets more attention than one that has none."""
+    model, rows = fresh(data), with_history(data)
+    batch = query_batch(data.validation, data.catalogue, rows, data.needs)
+    with torch.no_grad():
+        weights = model.attention(batch)[0]  # [R, T]
+    alike, others = [], []
+    for place, row in enumerate(rows.tolist()):
+        words = set(data.validation.query_text["stems"].row(int(data.validation.query[row])).tolist())
+        for when, item in enumerate(data.validation.real_time.row(row).tolist()):
+            resembles = words & set(data.catalogue.text["stems"].row(item).tolist())
+            (alike if resembles else others).append(float(weights[place, when]))
+    assert len(alike) >= 5, "some behaviours must resemble their query, or nothing is tested"
+    assert np.mean(alike) > 1.2 * np.mean(others)

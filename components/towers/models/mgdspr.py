@@ -19,6 +19,7 @@ from components.towers.models.shared_negatives import encode_positives_and_negat
 from components.towers.negatives.uniform import Uniform
 from components.towers.parts.behaviour import BehaviourEncoder, ItemFields
 from components.towers.parts.fusion import ClsFusion, MeanFusion
+from components.towers.parts.item_side import ItemSide
 from components.towers.parts.item_tower import ItemTower
 from components.towers.parts.query_unit import QueryUnit, SegmentMean
 from components.towers.parts.rates import table_and_dense_groups, with_own_rate
@@ -46,11 +47,13 @@ class MgdsprSettings(TowerSettings):
     query_only_zero: bool = setting(False, "tokens that no title carries start at zero; at random they are noise")
     dense_rate: float = setting(1.0, "rate of all but embedding rows, as a share of the learning rate")
     weight_rate: float = setting(1.0, "rate of the token weights, as a multiple of the learning rate")
+    item_side: bool = setting(True, "category, brand, shop, price level in the item tower; the paper has id and title")
     behaviour_titles: bool = setting(True, "title words as side information of behaviours; the paper lists none")
-    behaviour_scale: float = setting(0.3, "first weight of behaviours beside the query")
+    behaviour_scale: float = setting(0.3, "first weight of behaviours beside the query, learned; the paper has none")
+    attention_sharpness: float = setting(16.0, "first scale of the attention over behaviours, learned; 1 in the paper")
     behaviour_dropout: float = setting(0.2, "share of products left out of the windows in training")
     history_dropout: float = setting(0.2, "share of searches that train without their shopper's behaviours")
-    heads: int = setting(8, "attention heads; MGDSPR's value")
+    heads: int = setting(4, "attention heads; MGDSPR has 8 of width 16, here 4 of them")
     segment_layers: int = setting(1, "transformer layers over the segments; the paper names no depth")
     fusion_layers: int = setting(1, "layers of the [CLS] fusion; the paper names no depth")
     lstm_layers: int = setting(2, "LSTM layers over the real-time window; MGDSPR's value, 0 leaves them out")
@@ -70,7 +73,7 @@ class MgdsprSettings(TowerSettings):
         self.require(0 <= self.title_length <= 1, "title_length", "in [0, 1]")
         for name in ("fusion_layers", "heads"):
             self.require(getattr(self, name) >= 1, name, "1 or more")
-        for name in ("dense_rate", "weight_rate"):
+        for name in ("dense_rate", "weight_rate", "behaviour_scale", "attention_sharpness"):
             self.require(getattr(self, name) > 0, name, "above 0")
         for name in ("lstm_layers", "mixed_negatives", "segment_layers"):
             self.require(getattr(self, name) >= 0, name, "0 or more")
@@ -97,8 +100,10 @@ class MGDSPR(nn.Module):
             parts are not built.
 
     Beyond the paper, as settings: cosine score; token weights; character trigrams and bigrams for spaced languages; id
-    dropout. `score=inner_product`, `temperature=2`, `token_weights=uniform`, `id_dropout=0`, `title_units=stems`,
-    `negatives>=684`, `mixed_negatives=684` is the paper's form.
+    dropout; the product's category, brand, shop and price level in the item tower (`ItemSide`); first weights of the
+    behaviours and of the attention over them. `score=inner_product`, `temperature=2`, `token_weights=uniform`,
+    `id_dropout=0`, `title_units=stems`, `negatives>=684`, `mixed_negatives=684`, `item_side=false`,
+    `behaviour_scale=1`, `attention_sharpness=1` is the paper's form.
     """
 
     name: ClassVar[str] = "mgdspr"
@@ -120,13 +125,17 @@ class MGDSPR(nn.Module):
         else:
             self.unit_rows = SegmentMean(self.tokens, settings.word_unit)
         self.behaviour: BehaviourEncoder | None = None
+        self.item_side: ItemSide | None = None
         if settings.history and schema.has.get("users"):
             titles = (self.tokens, settings.word_unit) if settings.behaviour_titles else None
-            fields = ItemFields(self.ids, schema.codes, width, sparse, titles, settings.behaviour_scale)
+            fields = ItemFields(self.ids, schema.codes, width, sparse, titles)
             self.behaviour = BehaviourEncoder(
                 fields, width, settings.heads, settings.lstm_layers, settings.lstm_dropout,
-                settings.behaviour_dropout, settings.history_dropout,
+                settings.behaviour_dropout, settings.history_dropout, settings.attention_sharpness,
+                settings.behaviour_scale,
             )  # fmt: skip
+            if settings.item_side:
+                self.item_side = ItemSide(fields, width)
         self.fusion = ClsFusion(width, settings.heads, settings.fusion_layers) if settings.trm else MeanFusion()
         self.item_tower = ItemTower(
             self.tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout,
@@ -162,7 +171,7 @@ class MGDSPR(nn.Module):
 
     def item(self, batch: ItemBatch) -> Tensor:
         """H_item, [M, d] (Eq. 16); unit length if the score is cosine."""
-        return self._scored(self.item_tower(batch))
+        return self._scored(self._item(batch))
 
     def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
         """Sampled softmax with temperature over shared and interpolated negatives (Eqs. 17 to 21)."""
@@ -170,7 +179,7 @@ class MGDSPR(nn.Module):
         salt = int(torch.randint(2**31, (1,), generator=context.generator))
 
         def encode(items: ItemBatch) -> Tensor:
-            return self._scored(self.item_tower(items, salt))
+            return self._scored(self._item(items, salt))
 
         positives, negatives = encode_positives_and_negatives(encode, queries, batch, context, self.sampler)
         total = self.softmax(
@@ -193,6 +202,10 @@ class MGDSPR(nn.Module):
         tables = [module for module in self.modules() if isinstance(module, nn.Embedding)]
         groups = table_and_dense_groups(self, tables, self.settings.dense_rate)
         return with_own_rate(groups, self.tokens.weight, self.settings.weight_rate)
+
+    def _item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
+        vectors = self.item_tower(batch, salt)  # [M, d]
+        return vectors if self.item_side is None else vectors + self.item_side(batch)
 
     def _scored(self, vectors: Tensor) -> Tensor:
         return nn.functional.normalize(vectors, dim=-1, eps=1e-6) if self.score == "cosine" else vectors

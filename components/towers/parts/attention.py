@@ -52,6 +52,23 @@ class SelfAttention(nn.Module):
         return x.reshape(x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
 
+class ResidualSelfAttention(SelfAttention):
+    """`x + MultiHead(x)`, whose second part starts at zero: a sequence starts as itself.
+
+    MGDSPR writes plain multi-head attention over the behaviours (Eqs. 11 and 12) and does not say whether what goes in
+    is added. Without it a fresh layer makes every place the mean of the sequence, and the query that attends to the
+    places afterwards has nothing to choose from.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, first: bool = False) -> Tensor:
+        """x [B, T, d], mask bool [B, T] (True where real) -> [B, T, d]; with `first` only place 0, [B, 1, d]."""
+        return (x[:, :1] if first else x) + super().forward(x, mask, first)
+
+
 class TransformerBlock(nn.Module):
     """Self-attention and a feed-forward layer, both residual, normalised before (pre-norm).
 
@@ -76,26 +93,26 @@ class TransformerBlock(nn.Module):
         return x + self.forward_layers(self.before_forward(x))
 
 
-def zero_attention_weights(queries: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
-    """`softmax(Q . [0; rows]^T)` without the zero row's column, [B, G, T].
+def zero_attention_weights(queries: Tensor, rows: Tensor, mask: Tensor, sharpness: Tensor | float = 1.0) -> Tensor:
+    """`softmax(sharpness Q . [0; rows]^T)` without the zero row's column, [B, G, T].
 
     queries [B, G, d], rows [B, T, d], mask bool [B, T].
 
     The zero row (Ai et al. 2019; MGDSPR section 3.2.2) scores 0: weights sum to less than 1 where no behaviour fits.
-    The product is not scaled by the width, as in MGDSPR.
+    The product is not scaled by the width, as in MGDSPR; `sharpness` multiplies it, 1 in the paper.
     """
-    scores = queries @ rows.transpose(1, 2)  # [B, G, T]
+    scores = (queries * sharpness) @ rows.transpose(1, 2)  # [B, G, T]
     scores = scores.masked_fill(~mask[:, None, :], -1e4)
     zero = torch.zeros_like(scores[..., :1])
     return torch.softmax(torch.cat([zero, scores], dim=-1), dim=-1)[..., 1:]
 
 
-def zero_attention(queries: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
-    """`softmax(Q . Z^T) . Z` with `Z = [0; rows]`, MGDSPR Eqs. 11 to 13: -> [B, G, d].
+def zero_attention(queries: Tensor, rows: Tensor, mask: Tensor, sharpness: Tensor | float = 1.0) -> Tensor:
+    """`softmax(sharpness Q . Z^T) . Z` with `Z = [0; rows]`, MGDSPR Eqs. 11 to 13: -> [B, G, d].
 
     The paper prints the second `Z` transposed too; only this form has matching shapes.
     """
-    return zero_attention_weights(queries, rows, mask) @ rows
+    return zero_attention_weights(queries, rows, mask, sharpness) @ rows
 
 
 def attention_over_past(query: Tensor, past: Tensor, mask: Tensor) -> Tensor:

@@ -7,13 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from components.towers.interfaces import BRAND, CODE_FIELDS, LEAF, LONG_TERM_ACTIONS, SHOP, Behaviour
-from components.towers.parts.attention import SelfAttention, zero_attention, zero_attention_weights
+from components.towers.interfaces import BRAND, CODE_FIELDS, LEAF, LONG_TERM_ACTIONS, PRICE_LEVEL, SHOP, Behaviour
+from components.towers.parts.attention import ResidualSelfAttention, zero_attention, zero_attention_weights
 from components.towers.parts.tokens import TokenTable, bag_mean
 from components.towers.ragged import Bags, Padded, Ragged
 
 PRODUCT = 1 + len(CODE_FIELDS)
 """Place among a behaviour's fields of its row in `Behaviour.products`."""
+CODE_START = 0.3
+"""First weight of each coded field (category, brand, shop, price level) beside id and title, whose weight is 1."""
 
 
 class ItemFields(nn.Module):
@@ -23,9 +25,10 @@ class ItemFields(nn.Module):
         ids: item id table, shared with the item tower. code_sizes: rows of the code tables by `CODE_FIELDS`.
         titles: the token table and text unit of a further field, the product's title; the paper's list of side
             information ("e.g." leaf category, first-level category, brand, shop) has none.
-        scale: of the first projection, which averages the fields. The paper leaves it open.
 
-    Every field is d wide so that the long-term streams can be pooled from the same tables.
+    The projection starts as the item tower does: id and title in full, each code by `CODE_START`. So a past product and
+    a candidate that resembles it lie close before the first step. Every field is d wide so that the long-term streams
+    can be pooled from the same tables.
     """
 
     def __init__(
@@ -35,7 +38,6 @@ class ItemFields(nn.Module):
         width: int,
         sparse: bool,
         titles: tuple[TokenTable, str] | None = None,
-        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.ids = ids
@@ -47,7 +49,8 @@ class ItemFields(nn.Module):
             for table in self.codes:
                 nn.init.normal_(table.weight, std=width**-0.5)  # type: ignore[arg-type]
                 table.weight[0] = 0.0  # type: ignore[index]
-            self.project.weight.copy_(torch.eye(width).repeat(1, fields) * scale / fields)
+            starts = [1.0, *([CODE_START] * len(CODE_FIELDS)), *([1.0] if titles else [])]
+            self.project.weight.copy_(torch.cat([start * torch.eye(width) for start in starts], dim=1))
 
     def start_from_text(self, tokens: TokenTable, code_text: dict[str, Ragged]) -> None:
         """Starts each category and brand at the mean vector of its words, where a query and a title with them lie."""
@@ -65,11 +68,11 @@ class ItemFields(nn.Module):
         return torch.cat([torch.zeros_like(vectors[:1]), vectors[1:]])
 
     def forward(self, behaviours: Padded) -> Tensor:
-        """Vectors [B, T, d] of values int64 [B, T, 5 or 6] by the fields alone; masked places are zero."""
+        """Vectors [B, T, d] of values int64 [B, T, 6 or 7] by the fields alone; masked places are zero."""
         return self._vectors(behaviours.values, None) * behaviours.mask.unsqueeze(-1)
 
     def _vectors(self, values: Tensor, titles: dict[str, Bags] | None) -> Tensor:
-        parts = [table(values[..., place]) for place, table in enumerate([self.ids, *self.codes])]  # 5 x [..., d]
+        parts = [table(values[..., place]) for place, table in enumerate([self.ids, *self.codes])]  # 6 x [..., d]
         if self.tokens is not None and titles is not None:
             parts.append(self.tokens.mean(titles[self.title_unit]))
         return self.project(torch.cat(parts, dim=-1))
@@ -85,6 +88,10 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.LSTM(width, width, batch_first=True) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            for name, parameter in self.layers.named_parameters():
+                # Orthogonal as in the paper. Random biases would start every history with the same large vector.
+                nn.init.zeros_(parameter) if "bias" in name else nn.init.orthogonal_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, d] -> [B, T, d]."""
@@ -97,10 +104,14 @@ class BehaviourEncoder(nn.Module):
     """H_real, H_short and H_long of a shopper, each query row attending by itself, with the zero slot.
 
     real time (Eq. 11): LSTM, self-attention, then attention by the query rows; short term (Eq. 12): the same without
-    the LSTM; long term (Eqs. 13 and 14): per attribute a mean per action, attended to, summed over the attributes.
+    the LSTM; long term (Eqs. 13 and 14): per attribute a mean per action, attended to, summed over the attributes
+    (item, shop, leaf category and brand, and the price level, which is ours).
 
     Args:
         fields: how a product becomes a vector. lstm_layers: 0 leaves the LSTM out.
+        sharpness: first scale of the products of query rows and behaviours in Eqs. 11 and 12, learned from there. The
+            paper has none: its embeddings have millions of steps to grow until the attention can choose.
+        scale: first weight of each window beside the query's rows, learned from there. The paper has none.
         dropout: share of a batch's products that are left out of the windows in training. history_dropout: share of
             searches that train as if nothing were known of the shopper. Neither is in the paper; a log of a few weeks
             is small enough to be learned by heart shopper by shopper.
@@ -115,13 +126,17 @@ class BehaviourEncoder(nn.Module):
         lstm_dropout: float,
         dropout: float = 0.0,
         history_dropout: float = 0.0,
+        sharpness: float = 1.0,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.fields = fields
+        self.sharpness = nn.Parameter(torch.tensor(sharpness))
+        self.scale = nn.Parameter(torch.full((3,), scale))
         self.dropout, self.history_dropout = dropout, history_dropout
         self.lstm = ResidualLSTM(width, lstm_layers, lstm_dropout) if lstm_layers else nn.Identity()
-        self.real_attention = SelfAttention(width, heads)
-        self.short_attention = SelfAttention(width, heads)
+        self.real_attention = ResidualSelfAttention(width, heads)
+        self.short_attention = ResidualSelfAttention(width, heads)
 
     def forward(self, queries: Tensor, behaviour: Behaviour) -> tuple[Tensor, Tensor, Tensor]:
         """queries [B, G, d] -> H_real, H_short, H_long, each [B, G, d]."""
@@ -130,18 +145,21 @@ class BehaviourEncoder(nn.Module):
             products = products * _kept(products, self.dropout)
 
         def real_time(rows: Tensor, window: Padded) -> Tensor:
-            return zero_attention(rows, self.real_time(products, window), window.mask)  # Eq. 11, [B, G, d]
+            recent = self.real_time(products, window)  # [B, T, d]
+            return zero_attention(rows, recent, window.mask, self.sharpness)  # Eq. 11, [B, G, d]
 
         def short_term(rows: Tensor, window: Padded) -> Tensor:
-            return zero_attention(rows, self.short_term(products, window), window.mask)  # Eq. 12, [B, G, d]
+            earlier = self.short_term(products, window)  # [B, T, d]
+            return zero_attention(rows, earlier, window.mask, self.sharpness)  # Eq. 12, [B, G, d]
 
         real = by_length(real_time, queries, behaviour.real_time)
         short = by_length(short_term, queries, behaviour.short_term)
         long = self._long(queries, behaviour)
+        weight = self.scale.unbind()  # 3 x []
         if self.training and self.history_dropout:
             kept = _kept(queries, self.history_dropout)  # [B, 1, 1]
-            return real * kept, short * kept, long * kept
-        return real, short, long
+            weight = tuple(kept * of_window for of_window in weight)  # 3 x [B, 1, 1]
+        return real * weight[0], short * weight[1], long * weight[2]
 
     def real_time(self, products: Tensor, window: Padded) -> Tensor:
         """R_self [B, T, d] from product vectors [U, d]."""
@@ -155,8 +173,8 @@ class BehaviourEncoder(nn.Module):
         """Share of attention each real-time and short-term behaviour gets, [B, T] each, mean over the query rows."""
         products = self.fields.products(behaviour)
         real, short = behaviour.real_time, behaviour.short_term
-        of_real = zero_attention_weights(queries, self.real_time(products, real), real.mask)
-        of_short = zero_attention_weights(queries, self.short_term(products, short), short.mask)
+        of_real = zero_attention_weights(queries, self.real_time(products, real), real.mask, self.sharpness)
+        of_short = zero_attention_weights(queries, self.short_term(products, short), short.mask, self.sharpness)
         return of_real.mean(1), of_short.mean(1)
 
     def _long(self, queries: Tensor, behaviour: Behaviour) -> Tensor:
@@ -168,6 +186,7 @@ class BehaviourEncoder(nn.Module):
             (1 + SHOP, self.fields.codes[SHOP]),
             (1 + LEAF, self.fields.codes[LEAF]),
             (1 + BRAND, self.fields.codes[BRAND]),
+            (1 + PRICE_LEVEL, self.fields.codes[PRICE_LEVEL]),
         )
         total = torch.zeros_like(queries)
         for column, table in streams:

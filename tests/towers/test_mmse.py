@@ -201,7 +201,7 @@ def right_pairs(model, data):
 def test_the_ranking_loss_orders_the_stages_of_a_request(folder):
     shares = []
     for weight in (0.0, 2.0):
-        own = {"ranking_weight": weight, "margin": 0.3, "epochs": 12, "batch_size": 24, "patience": 12}
+        own = {"ranking_weight": weight, "margin": 0.3, "epochs": 3, "batch_size": 24}
         model, data, settings = build(folder, title_queries=0, **own)
         Trainer(model, data, settings, torch.device("cpu")).run()
         shares.append(right_pairs(model, data))

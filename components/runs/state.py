@@ -166,8 +166,8 @@ def settle_killed_runs(workdir: Path) -> list[str]:
 
 
 def list_runs(workdir: Path) -> list[dict[str, Any]]:
-    """Every `run.json` of a work directory, newest first."""
-    return [read_json(path) for path in sorted((Path(workdir) / "runs").glob("*/run.json"), reverse=True)]
+    """Every `run.json` of a work directory, newest first; one that is going on as far as it has come."""
+    return [_as_seen(path.parent) for path in sorted((Path(workdir) / "runs").glob("*/run.json"), reverse=True)]
 
 
 def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
@@ -176,7 +176,30 @@ def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
     found = folders[-1:] if name == "latest" else [folder for folder in folders if folder.name == name]
     if not found:
         raise NotFound(f"there is no run {name!r} in {workdir}; `python pipeline.py runs` lists them.")
-    return found[0], read_json(found[0] / "run.json")
+    return found[0], _as_seen(found[0])
+
+
+def _as_seen(folder: Path) -> dict[str, Any]:
+    run = read_json(folder / "run.json")
+    if run["state"] != "running":
+        return run
+    run["tasks"] = task_table(read_task_records(folder))
+    run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
+    if _is_gone(run["pid"]):
+        return {**run, "state": "killed", "reason": "the run was killed; nothing that is served changed."}
+    for task in run["tasks"]:
+        task["state"] = "running" if task["state"] == "killed" else task["state"]
+    return {**run, "reason": "it is going on."}
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:

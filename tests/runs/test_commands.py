@@ -1,11 +1,13 @@
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from components.common.errors import BadSetting
+from components.common.files import read_json, write_json
 from components.runs.commands import build_parser, main, run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
 from components.runs.show import print_releases, print_search
@@ -133,6 +135,22 @@ def test_runs_says_how_each_ended_and_latest_what_to_do(stopped, capsys):
     assert "report.html" in shown
     assert main(lambda **_: None, ["runs", "run-2", "--workdir", str(stopped)]) == 2
     assert "there is no run 'run-2'" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is_and_a_dead_one_as_killed(stopped, capsys):
+    folder = stopped / "runs" / "run-20260103-000000-1"
+    start_run(folder, RunRequest(folder.name, "parquet", "x", "mgdspr", {}), "r1")
+    write_records(folder, [record("inspect_inputs"), record("load_log", "running")])
+    main(lambda **_: None, ["runs", "latest", "--json", "--workdir", str(stopped)])
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "running"
+    assert [task["state"] for task in shown["tasks"]][:3] == ["done", "running", "not reached"]
+    body = read_json(folder / "run.json")
+    with subprocess.Popen(["true"]) as ended:
+        body["pid"] = ended.pid
+    write_json(folder / "run.json", body)
+    main(lambda **_: None, ["runs", "--json", "--workdir", str(stopped)])
+    assert [run["state"] for run in json.loads(capsys.readouterr().out)] == ["killed", "stopped"]
 
 
 def test_a_pipe_gets_plain_lines_and_json_what_it_can_parse(stopped, capsys):

@@ -49,7 +49,7 @@ def test_a_stopped_run_says_why_and_what_to_do_before_anything_else(folder):
     first = re.search(r"<h1>(.*?)</h1>", page).group(1)
     assert first == "The run stopped at the data gate: Too few rows. Nothing that is served changed."
     assert f"{COMMAND} --accept prices</pre>" in page
-    assert page.index("--accept prices") < page.index("<h2")
+    assert page.index("--accept prices") < page.index("<nav")
     assert "Prices doubled." in page
 
 

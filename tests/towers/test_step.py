@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -52,6 +53,25 @@ def test_titles_alone_and_no_shopper_are_enough(bare_shop, tmp_path, capsys):
     drills = np.array(["drill" in title for title in products["title"].to_pylist()])
     assert (vectors @ query)[drills].mean() > (vectors @ query)[~drills].mean() + 0.1
     assert facts["dimension"] == 16
+
+
+def test_titles_pooled_towards_their_sum_export_and_rank_a_new_product(bare_shop, tmp_path):
+    """What suits a set of real titles: inner products, sums of distinct words, ids left out, rates of their own."""
+    of_titles = {
+        "score": "inner_product", "temperature": "0.02", "title_units": "stems,character_3grams", "title_length": "0.2",
+        "title_repeats": "false", "idf_power": "0.5", "query_only_zero": "true", "segment_layers": "0", "trm": "false",
+        "gram_2": "character_3grams", "min_item_count": "1000", "dense_rate": "0.2", "weight_rate": "25",
+        "learning_rate": "0.003",
+    }  # fmt: skip
+    run(bare_shop, tmp_path / "out", "mgdspr", json.dumps({**SMALL, **of_titles}))  # checks the export within 1e-5
+    titles = ["Acme red drill 9 in.", "Corda white lamp 9 in.", "Acme red drill drill 9 in."]
+    new = pa.table({"product_id": ["new drill", "new lamp", "again"], "title": titles})
+    by_onnx, by_torch = (ItemEncoder(tmp_path / "out", engine).encode(new) for engine in ("onnx", "torch"))
+    assert np.abs(by_onnx - by_torch).max() <= 1e-5
+    query = QueryEncoder(tmp_path / "out").encode([Request("drill", History.empty(), 0)])[0]
+    drill, lamp, again = by_onnx @ query
+    assert drill > lamp
+    assert drill == pytest.approx(again, abs=1e-6)
 
 
 def test_the_facts_fit_an_artifact(towers):

@@ -65,7 +65,7 @@ class Catalogue:
             exclude_queries: int64 [M], one neighbour query to leave out of each product (-1: none); UEPPR leaves the
                 target query out so that the graph can't give the label away.
         """
-        graph = graph_text = None
+        graph, graph_text = None, None
         if neighbours and self.graph is not None and self.graph_text is not None:
             chosen = self._neighbours(rows, neighbours, exclude_queries, generator)
             distinct, index = torch.unique(chosen.values, return_inverse=True)
@@ -131,11 +131,7 @@ def build_catalogue(
         BadInput: a product without id or title.
     """
     count = products.num_rows
-    product_ids = strings(products, "product_id")
-    titles = strings(products, "title")
-    for name, values in (("product_id", product_ids), ("title", titles)):
-        if None in values:
-            raise BadInput(f"products: column {name} is empty in row {values.index(None)}; every product needs one.")
+    product_ids, titles = _required(products, "product_id"), _required(products, "title")
     ids = np.fromiter((id_rows.get(product_id, 0) for product_id in product_ids), np.int64, count=count)
     columns = field_values(products, vocabulary.price_levels)
     codes = np.array([[vocabulary.code(name, v) for v in columns[name]] for name in CODE_FIELDS], np.int64)
@@ -155,6 +151,13 @@ def build_catalogue(
         location=_location(products, vocabulary) if "location" in needs else None,
         scalars=_scalars(products) if "scalars" in needs else None,
     )
+
+
+def _required(products: pa.Table, name: str) -> list[str]:
+    values = strings(products, name)
+    if None in values:
+        raise BadInput(f"products: column {name} is empty in row {values.index(None)}; every product needs one.")
+    return [value for value in values if value is not None]
 
 
 def _code_text(vocabulary: Vocabulary, name: str, settings: TowerSettings) -> Ragged:

@@ -160,7 +160,7 @@ def _training_text(path: Path) -> tuple[list[str], Counter[str]]:
         raise BadInput(f"{path} holds no search; the log needs searches with clicks before the last two days.")
     items = table["product_ids"].combine_chunks().flatten()
     stages = table["stages"].combine_chunks().flatten()
-    engaged = items.filter(pc.greater(stages, 0))  # type: ignore[attr-defined]
-    counted = pc.value_counts(engaged)  # type: ignore[attr-defined]
+    engaged = items.filter(pc.greater(stages, 0))
+    counted = pc.value_counts(engaged)
     counts = Counter({entry["values"]: entry["counts"] for entry in counted.to_pylist()})
-    return pc.unique(table["query"]).to_pylist(), counts  # type: ignore[attr-defined]
+    return pc.unique(table["query"]).to_pylist(), counts

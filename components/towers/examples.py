@@ -125,7 +125,7 @@ def read_examples(
     catalogue = pa.array(product_ids, pa.string())
     text = _column(table, "query", path)
     past, past_offsets = _lists(table, "history_queries", path)
-    queries = pc.unique(pa.chunked_array([text, past]))  # type: ignore[attr-defined]
+    queries = pc.unique(pa.chunked_array([text, past]))
     rows, offsets = _lists(table, "history_product_ids", path)
     bought, bought_offsets = _lists(table, "bought_product_ids", path)
     histories = Histories(
@@ -171,8 +171,8 @@ def known(values: np.ndarray, offsets: np.ndarray) -> Ragged:
 
 def _index(values: pa.Array, among: pa.Array) -> np.ndarray:
     """Position of each value in `among`, int64; -1 where it is missing."""
-    found = pc.index_in(values, value_set=among)  # type: ignore[attr-defined]
-    return pc.fill_null(found, -1).to_numpy().astype(np.int64)  # type: ignore[attr-defined]
+    found = pc.index_in(values, value_set=among)
+    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
 def _column(table: pa.Table, name: str, path: Path) -> pa.Array:
@@ -185,5 +185,5 @@ def _column(table: pa.Table, name: str, path: Path) -> pa.Array:
 def _lists(table: pa.Table, name: str, path: Path) -> tuple[pa.Array, np.ndarray]:
     """Flat values of a list column and row boundaries int64 [n + 1]; a null list is empty."""
     column = _column(table, name, path)
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()  # type: ignore[attr-defined]
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return column.flatten(), np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

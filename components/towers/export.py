@@ -153,7 +153,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet():
     """The exporter prints its progress and warns about its own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

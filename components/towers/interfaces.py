@@ -14,7 +14,7 @@ A **model** is an `nn.Module` with `query`, `item` and `loss`; see `TwoTowerMode
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -117,9 +117,9 @@ class Behaviour:
 
     real_time: Padded
     short_term: Padded
-    long_term: dict[str, Bags]
+    long_term: Mapping[str, Bags]
     products: Tensor
-    titles: dict[str, Bags] | None = None
+    titles: Mapping[str, Bags] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class QueryBatch:
     Optional fields are filled only if the model lists them in `needs`.
     """
 
-    text: dict[str, Bags]
+    text: Mapping[str, Bags]
     past: Padded | None = None
-    past_text: dict[str, Bags] | None = None
+    past_text: Mapping[str, Bags] | None = None
     behaviour: Behaviour | None = None
-    clicked_titles: dict[str, Bags] | None = None
-    bought_titles: dict[str, Bags] | None = None
+    clicked_titles: Mapping[str, Bags] | None = None
+    bought_titles: Mapping[str, Bags] | None = None
     location: Location | None = None
     scalars: Tensor | None = None
 
@@ -164,12 +164,12 @@ class ItemBatch:
 
     ids: Tensor
     codes: Tensor
-    text: dict[str, Bags]
-    fields: dict[str, Bags] = field(default_factory=dict)
+    text: Mapping[str, Bags]
+    fields: Mapping[str, Bags] = field(default_factory=dict)
     location: Location | None = None
     scalars: Tensor | None = None
     graph: Bags | None = None
-    graph_text: dict[str, Bags] | None = None
+    graph_text: Mapping[str, Bags] | None = None
     rows: Tensor | None = None
 
 

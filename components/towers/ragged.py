@@ -50,7 +50,7 @@ class Ragged:
         """One row per list of ids."""
         lengths = np.fromiter((len(row) for row in rows), np.int64, count=len(rows))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        values = np.fromiter((value for row in rows for value in row), dtype, count=int(offsets[-1]))
+        values: np.ndarray = np.fromiter((value for row in rows for value in row), dtype, count=int(offsets[-1]))
         return Ragged(torch.from_numpy(values), torch.from_numpy(offsets))
 
     @staticmethod

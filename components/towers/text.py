@@ -84,7 +84,7 @@ def character_ngrams(text: str, n: int = 3) -> list[str]:
     A spaced word is marked at its ends ("^tee$" -> "^te", "tee", "ee$"; one shorter than n is one n-gram with its
     marks); a run of an unspaced script is not ("连衣裙" with n = 2 -> "连衣", "衣裙"; a shorter one stands for itself).
     """
-    grams = []
+    grams: list[str] = []
     for word in _cut(text, lambda run: [run]):
         marked = word if _UNSPACED.fullmatch(word) else f"^{word}$"
         grams.extend(marked[start : start + n] for start in range(max(1, len(marked) - n + 1)))

@@ -81,11 +81,12 @@ class TransformerBlock(nn.Module):
         hidden = hidden or 2 * width
         self.before_attention, self.before_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
-        self.forward_layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        last = nn.Linear(hidden, width)
+        self.forward_layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), last)
         with torch.no_grad():
             self.attention.output.weight.zero_()
-            self.forward_layers[2].weight.zero_()  # type: ignore[union-attr]
-            self.forward_layers[2].bias.zero_()  # type: ignore[union-attr]
+            last.weight.zero_()
+            last.bias.zero_()
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x [B, T, d] -> [B, T, d]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -41,26 +41,28 @@ class ItemFields(nn.Module):
     ) -> None:
         super().__init__()
         self.ids = ids
-        self.tokens, self.title_unit = titles or (None, "")
-        self.codes = nn.ModuleList(nn.Embedding(code_sizes[name], width, sparse=sparse) for name in CODE_FIELDS)
+        self.tokens: TokenTable | None = titles[0] if titles else None
+        self.title_unit = titles[1] if titles else ""
+        self.tables = tuple(nn.Embedding(code_sizes[name], width, sparse=sparse) for name in CODE_FIELDS)
+        self.codes = nn.ModuleList(self.tables)
         fields = 1 + len(CODE_FIELDS) + (titles is not None)
         self.project = nn.Linear(fields * width, width, bias=False)
         with torch.no_grad():
-            for table in self.codes:
-                nn.init.normal_(table.weight, std=width**-0.5)  # type: ignore[arg-type]
-                table.weight[0] = 0.0  # type: ignore[index]
+            for table in self.tables:
+                nn.init.normal_(table.weight, std=width**-0.5)
+                table.weight[0] = 0.0
             starts = [1.0, *([CODE_START] * len(CODE_FIELDS)), *([1.0] if titles else [])]
             self.project.weight.copy_(torch.cat([start * torch.eye(width) for start in starts], dim=1))
 
     def start_from_text(self, tokens: TokenTable, code_text: dict[str, Ragged]) -> None:
         """Starts each category and brand at the mean vector of its words, where a query and a title with them lie."""
         with torch.no_grad():
-            for name, table in zip(CODE_FIELDS, self.codes, strict=True):
+            for name, table in zip(CODE_FIELDS, self.tables, strict=True):
                 if name in code_text:
                     has_words = (code_text[name].lengths > 0).unsqueeze(1)
                     text = tokens.mean(Ragged(code_text[name].values.long(), code_text[name].offsets))
-                    table.weight.copy_(torch.where(has_words, text, table.weight))  # type: ignore[arg-type]
-                table.weight[0] = 0.0  # type: ignore[index]
+                    table.weight.copy_(torch.where(has_words, text, table.weight))
+                table.weight[0] = 0.0
 
     def products(self, behaviour: Behaviour) -> Tensor:
         """Vectors [U, d] of `behaviour.products`; row 0 is zero."""
@@ -71,8 +73,8 @@ class ItemFields(nn.Module):
         """Vectors [B, T, d] of values int64 [B, T, 6 or 7] by the fields alone; masked places are zero."""
         return self._vectors(behaviours.values, None) * behaviours.mask.unsqueeze(-1)
 
-    def _vectors(self, values: Tensor, titles: dict[str, Bags] | None) -> Tensor:
-        parts = [table(values[..., place]) for place, table in enumerate([self.ids, *self.codes])]  # 6 x [..., d]
+    def _vectors(self, values: Tensor, titles: Mapping[str, Bags] | None) -> Tensor:
+        parts = [table(values[..., place]) for place, table in enumerate([self.ids, *self.tables])]  # 6 x [..., d]
         if self.tokens is not None and titles is not None:
             parts.append(self.tokens.mean(titles[self.title_unit]))
         return self.project(torch.cat(parts, dim=-1))
@@ -183,10 +185,10 @@ class BehaviourEncoder(nn.Module):
         mask = torch.stack([_filled(bag) for bag in bags], dim=1)  # [B, A]
         streams = (
             (0, self.fields.ids),
-            (1 + SHOP, self.fields.codes[SHOP]),
-            (1 + LEAF, self.fields.codes[LEAF]),
-            (1 + BRAND, self.fields.codes[BRAND]),
-            (1 + PRICE_LEVEL, self.fields.codes[PRICE_LEVEL]),
+            (1 + SHOP, self.fields.tables[SHOP]),
+            (1 + LEAF, self.fields.tables[LEAF]),
+            (1 + BRAND, self.fields.tables[BRAND]),
+            (1 + PRICE_LEVEL, self.fields.tables[PRICE_LEVEL]),
         )
         total = torch.zeros_like(queries)
         for column, table in streams:

@@ -1,6 +1,6 @@
 """The query-product graph seen from a product: the mean of queries that led to it, without gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,11 @@ class GraphBranch(nn.Module):
     """
 
     def __init__(
-        self, encode: Callable[[dict[str, Bags]], Tensor], width: int, stop_gradient: bool = True, dropout: float = 0.0
+        self,
+        encode: Callable[[Mapping[str, Bags]], Tensor],
+        width: int,
+        stop_gradient: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         # In a tuple, so that the query tower's parameters are not registered a second time here.
@@ -55,7 +59,7 @@ class GraphBranch(nn.Module):
             return vectors
         return vectors * ~dropped(batch.rows, salt, self.dropout).unsqueeze(1)
 
-    def _mean(self, graph: Bags, graph_text: dict[str, Bags]) -> Tensor:
+    def _mean(self, graph: Bags, graph_text: Mapping[str, Bags]) -> Tensor:
         queries = self._encode[0](graph_text)  # [N, w]
         if isinstance(graph, Padded):
             found = graph.mask.to(queries.dtype)  # [M, K]

@@ -23,10 +23,10 @@ class ItemSide(nn.Module):
     def __init__(self, fields: ItemFields, width: int) -> None:
         super().__init__()
         # A tuple, so that the tables are not registered a second time here.
-        self.tables = tuple(fields.codes)
-        self.project = nn.Linear(len(fields.codes) * width, width, bias=False)
+        self.tables = fields.tables
+        self.project = nn.Linear(len(fields.tables) * width, width, bias=False)
         with torch.no_grad():
-            self.project.weight.copy_(CODE_START * torch.eye(width).repeat(1, len(fields.codes)))
+            self.project.weight.copy_(CODE_START * torch.eye(width).repeat(1, len(fields.tables)))
 
     def forward(self, batch: ItemBatch) -> Tensor:
         """Vectors [M, d]."""

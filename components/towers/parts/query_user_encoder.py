@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -83,7 +85,7 @@ class QueryUserEncoder(nn.Module):
             parts.append(self.scalars(batch.scalars))  # [B, 2 s]
         return self.head(parts)
 
-    def averages(self, text: dict[str, Bags]) -> Tensor:
+    def averages(self, text: Mapping[str, Bags]) -> Tensor:
         """Averaged tokens of texts, summed over the units: [N, d]."""
         return torch.stack([self.tokens.mean(text[unit]) for unit in self.units]).sum(0)
 
@@ -126,5 +128,5 @@ class QueryUserEncoder(nn.Module):
             masks.append(window.mask & (shops > 0))
         return torch.cat(rows, dim=1), torch.cat(masks, dim=1)
 
-    def _titles(self, titles: dict[str, Bags] | None, like: Tensor) -> Tensor:
+    def _titles(self, titles: Mapping[str, Bags] | None, like: Tensor) -> Tensor:
         return torch.zeros_like(like) if titles is None else self.averages(titles)

@@ -1,5 +1,6 @@
 """What a person does next after a run: sentences and commands by how the run ended, for the report and the terminal."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def _stopped(run: Mapping[str, Any], workdir: Path, verdict: Mapping[str, Any]) 
         return [
             _step("Look at the comparisons that did not pass, and at the queries it loses, further down."),
             _step("If the model learned too little, train longer or on more days.",
-                  f"{again} --set towers.epochs=N" if again else ""),
+                  f"{_without(again, 'towers.epochs')} --set towers.epochs=N" if again else ""),
             _step("If the loss is one you accept, the gate's limits are settings: evaluation.tolerance, "
                   "evaluation.slice_tolerance and evaluation.lexical_margin."),
         ]  # fmt: skip
@@ -60,6 +61,10 @@ def _stopped(run: Mapping[str, Any], workdir: Path, verdict: Mapping[str, Any]) 
     else:
         steps.append(_step("Run it again when the cause is gone.", again))
     return steps
+
+
+def _without(again: str, setting: str) -> str:
+    return re.sub(rf" --set {re.escape(setting)}=\S+", "", again)
 
 
 def _candidate(run: Mapping[str, Any]) -> str:

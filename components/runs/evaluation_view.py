@@ -46,17 +46,15 @@ def headline(evaluation: dict[str, Any]) -> str:
     model = evaluation.get("model")
     if model is None or not values.get(model):
         return ""
-    parts = [f"Of the products that shoppers engaged with, {model} has {_percent(values[model])} among its first ten"]
-    if values.get("bm25"):
-        parts.append(f"search by words (BM25) {_percent(values['bm25'])}")
+    sentence = f"Of the products that shoppers engaged with, {model} has {_percent(values[model])} among its first ten"
     for entry in evaluation.get("differences", []):
         if (entry["against"], entry["slice"], entry["metric"]) == ("current release", "all", _METRIC):
+            points = f"{abs(100 * entry['value']):.1f} points {'more' if entry['value'] >= 0 else 'less'} than"
             sure = entry["low"] > 0 or entry["high"] < 0
-            moved = f"{abs(100 * entry['value']):.1f} points {'more' if entry['value'] >= 0 else 'less'}"
-            parts.append(f"the release served before {moved if sure else 'no measurably different share'}")
-            if sure:
-                parts[-1] = f"that is {moved} than the release served before"
-    return "; ".join(parts) + "."
+            sentence += f", {points if sure else 'measurably neither more nor less than'} the release served before"
+    if values.get("bm25"):
+        sentence += f"; search by words (BM25) has {_percent(values['bm25'])}"
+    return f"{sentence}."
 
 
 def _percent(metric: Any) -> str:

@@ -20,10 +20,11 @@ def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
     """What the report shows of a verdict (`data_gate.json`).
 
     Returns `{"reason", "rows", "alarms", "compared_with", "quarantine", "unreadable", "newest_day", "notes",
-    "day_chart", "funnel"}`; `funnel` is a list of `{"step", "events", "share": of what was shown, "of_clicks"}`, empty
-    where the log has no days.
+    "day_chart", "funnel", "funnel_days"}`; `funnel` is a list of `{"step", "events", "share": of the largest step,
+    "of_clicks"}` over the days that have impressions, `funnel_days` of them, or over all days where none has.
     """
     days = verdict.get("days", [])
+    shown = [day for day in days if day.get("impression")]
     panels = {label: [day.get(name) for day in days] for name, label in _PANELS.items()}
     return {
         "reason": verdict["reason"],
@@ -35,7 +36,8 @@ def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
         "newest_day": verdict.get("newest_day"),
         "notes": verdict.get("notes", []),
         "day_chart": day_panels("Each day of the log, the newest marked", [day["day"] for day in days], panels),
-        "funnel": _funnel(days),
+        "funnel": _funnel(shown or days),
+        "funnel_days": len(shown),
     }
 
 

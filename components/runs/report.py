@@ -1,5 +1,6 @@
 """`report.html`: one page a run, self-contained, that says what happened and why before it shows any figure."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,13 @@ def report_context(workdir: Path, folder: Path) -> dict[str, Any]:
     verdict, quality = _optional(folder / "data_gate.json"), _optional(folder / "quality_gate.json")
     evaluation = _optional(folder / "evaluation.json")
     training = (_optional(folder / "training.json") or {}).get("curve", [])
+    said, more = run_headline(run)
     closed = _optional(folder / f"{run['gate']}.json") if run["gate"] else None
     return {
         "run": run,
         "palette": {"light": LIGHT, "dark": DARK},
-        "headline": run_headline(run),
+        "headline": said,
+        "more": more,
         "lead": headline(evaluation) if evaluation else "",
         "steps": next_steps(run, folder.absolute(), closed),
         "tail": log_tail(folder) if run["state"] == "failed" and run.get("exit_code", 1) == 1 else "",
@@ -67,13 +70,14 @@ def report_context(workdir: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def run_headline(run: dict[str, Any]) -> str:
-    """How the run ended, and why, in one or two sentences."""
+def run_headline(run: dict[str, Any]) -> tuple[str, list[str]]:
+    """How the run ended and why, in one or two sentences, and the further reasons where there are several."""
     ended = next((task["task"] for task in run["tasks"] if task["state"] in ("failed", "killed")), None)
     where = f" in {ended}" if ended else ""
-    reason = run["reason"].strip()
-    reason = reason if reason.endswith((".", "!", "?")) else f"{reason}."
-    return _HEADLINE[run["state"]].format(reason=reason, gate=(run["gate"] or "").replace("_", " "), where=where)
+    first, *more = re.split(r"(?<=[.!?])\s+", run["reason"].strip())
+    first = first if first.endswith((".", "!", "?")) else f"{first}."
+    gate = (run["gate"] or "").replace("_", " ")
+    return _HEADLINE[run["state"]].format(reason=first, gate=gate, where=where), more
 
 
 def _optional(path: Path) -> Any:

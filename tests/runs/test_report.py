@@ -5,6 +5,7 @@ import pytest
 
 from components.common.files import write_json
 from components.runs.advice import next_steps
+from components.runs.evaluation_view import headline
 from components.runs.plots import DARK, LIGHT, line_chart
 from components.runs.report import write_report
 from components.runs.state import TASKS, RunRequest, finish_run, start_run
@@ -51,6 +52,38 @@ def test_a_stopped_run_says_why_and_what_to_do_before_anything_else(folder):
     assert f"{COMMAND} --accept prices</pre>" in page
     assert page.index("--accept prices") < page.index("<nav")
     assert "Prices doubled." in page
+
+
+def test_the_headline_is_the_first_reason_and_the_others_follow(folder):
+    reason = "recall@10 is 0.501 against 0.536. recall@10 on tail queries is 0.4 against 0.5."
+    write_records(folder, [record("quality_gate", "closed", reason=reason)])
+    finish_run(folder, "old")
+    page = page_of(folder)
+    assert ": recall@10 is 0.501 against 0.536. Nothing that is served changed.</h1>" in page
+    assert '<ul class="more"><li>recall@10 on tail queries is 0.4 against 0.5.</li></ul>' in page
+
+
+def test_the_command_to_train_longer_names_the_epochs_once(folder):
+    start_run(folder, RunRequest("run-1", "parquet", "x", "mgdspr", {}, f"{COMMAND} --set towers.epochs=3"), "old")
+    write_records(folder, [record("quality_gate", "closed", reason="No.")])
+    commands = [step["command"] for step in next_steps(finish_run(folder, "old"), folder)]
+    assert f"{COMMAND} --set towers.epochs=N" in commands
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        ((0.02, 0.01, 0.03), "2.0 points more than the release served before"),
+        ((-0.02, -0.03, -0.01), "2.0 points less than the release served before"),
+        ((0.02, -0.01, 0.05), "measurably neither more nor less than the release served before"),
+    ],
+)
+def test_the_lead_says_what_changed_and_whether_that_is_sure(difference, said):
+    value, low, high = difference
+    where = {"against": "current release", "slice": "all", "metric": "recall@10"}
+    rows = [{"method": "mgdspr", "slice": "all", "n": 100, "metrics": METRICS}]
+    body = {"model": "mgdspr", "rows": rows, "differences": [{**where, "value": value, "low": low, "high": high}]}
+    assert headline(body).endswith(f"has 40.0 % among its first ten, {said}.")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ async function search(announcement) {
     const [leftRows, rightRows] = await Promise.all([rowsOf(left, running.signal), rowsOf(right, running.signal)]);
     if (running.signal.aborted) return;
     const answer = { asked, left, right, leftRows, rightRows };
+    clearTimeout(slow);
+    busy(false);
     show(answer);
     report(answer, performance.now() - begun, announcement);
     if (asked.shopper) await explained(answer, running.signal);
@@ -91,6 +93,7 @@ function show({ asked, left, right, leftRows, rightRows }, fresh = true) {
   const same = state.shown?.shopper === shopper && state.shown.text === text;
   const ids = new Set(right.products.map((product) => product.product_id));
   if (fresh) state.shown = { shopper, text, ids, before: same ? state.shown.ids : null };
+  columns.dataset.query = text;
   keepingFocus(columns, () => {
     byId("left").hidden = !left;
     if (left) showProducts(byId("left"), { title: other, hint: hints[asked.against], answer: left, rows: leftRows });

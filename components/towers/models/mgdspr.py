@@ -23,9 +23,13 @@ from components.towers.parts.item_side import ItemSide
 from components.towers.parts.item_tower import ItemTower
 from components.towers.parts.query_unit import QueryUnit, SegmentMean
 from components.towers.parts.rates import table_and_dense_groups, with_own_rate
+from components.towers.parts.title_axes import start_vectors, title_axes
 from components.towers.parts.tokens import TokenTable
 from components.towers.settings import TowerSettings
 from components.towers.text import UNITS
+
+_TITLES_FOR_AXES = 20_000
+"""Titles that the axes are found from; more change them little and cost time."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class MgdsprSettings(TowerSettings):
     title_groups: tuple[str, ...] = setting((), "further token groups of a product: category, brand, attributes")
     title_length: float = setting(
         1.0, "1: mean of a title's words (MGDSPR); 0: their sum; near .2 as in BM25, with inner_product"
+    )
+    title_axes: int = setting(
+        0, "directions in which titles differ most, found before training: token vectors start along them; 0: at random"
     )
     query_only_zero: bool = setting(False, "tokens that no title carries start at zero; at random they are noise")
     dense_rate: float = setting(1.0, "rate of all but embedding rows, as a share of the learning rate")
@@ -70,6 +77,7 @@ class MgdsprSettings(TowerSettings):
         self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
         self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
+        self.require(0 <= self.title_axes <= self.dimension, "title_axes", f"in [0, dimension {self.dimension}]")
         self.require(0 <= self.title_length <= 1, "title_length", "in [0, 1]")
         for name in ("fusion_layers", "heads"):
             self.require(getattr(self, name) >= 1, name, "1 or more")
@@ -151,15 +159,24 @@ class MGDSPR(nn.Module):
     def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
         """Sets the initial weight of every token, the usual weight of a title, and what starts silent."""
         self.tokens.set_weights(catalogue.token_weights)
+        self.item_tower.set_usual(catalogue.text, catalogue.fields)
+        if self.settings.title_axes:
+            self._start_along_titles(catalogue)
         if self.settings.query_only_zero:
             bags = [catalogue.text[unit] for unit in self.settings.title_units]
             bags += [catalogue.fields[name] for name in self.settings.title_groups]
             silent = torch.ones(self.schema.tokens, dtype=torch.bool)
             silent[torch.cat([bag.values for bag in bags]).long()] = False
             self.tokens.silence(silent)
-        self.item_tower.set_usual(catalogue.text, catalogue.fields)
         if self.behaviour is not None:
             self.behaviour.fields.start_from_text(self.tokens, catalogue.code_text)
+
+    def _start_along_titles(self, catalogue: Catalogue) -> None:
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        sample = torch.randperm(len(catalogue), generator=generator)[:_TITLES_FOR_AXES]
+        titles = self.item_tower.title_matrix(catalogue.text, sample)
+        axes = title_axes(titles, self.settings.title_axes, generator)
+        self.tokens.start_at(start_vectors(axes, self.settings.dimension, generator))
 
     def query(self, batch: QueryBatch) -> Tensor:
         """H_qu, [B, d] (Eq. 15); unit length if the score is cosine."""

@@ -68,6 +68,20 @@ class ItemTower(nn.Module):
                 if len(filled):
                     self.get_buffer("usual")[place] = filled.mean()
 
+    def title_matrix(self, titles: dict[str, Ragged], rows: Tensor) -> Tensor:
+        """Weight of each token in the pooled titles of catalogue rows int64 [P], a sparse matrix [P, V]."""
+        places, tokens, shares = [], [], []
+        for place, unit in enumerate(self.units):
+            bag = titles[unit].take(rows)
+            total = self.tokens.weights_of(bag).clamp_min(1e-6)  # [P]
+            scale = total**self.length * self.get_buffer("usual")[place] ** (1.0 - self.length)  # [P]
+            places.append(bag.row_of_value)
+            tokens.append(bag.values)
+            shares.append(self.tokens.weights_at(bag.values) / scale[bag.row_of_value])
+        index = torch.stack([torch.cat(places), torch.cat(tokens)])
+        size = (len(rows), self.tokens.table.num_embeddings)
+        return torch.sparse_coo_tensor(index, torch.cat(shares), size, check_invariants=False).coalesce()
+
     def _pooled(self, bag: Bags, place: int) -> Tensor:
         if self.length == 1.0:
             return self.tokens.mean(bag)

@@ -75,6 +75,12 @@ class TokenTable(nn.Module):
         with torch.no_grad():
             self.table.weight[rows] = 0.0
 
+    def start_at(self, vectors: Tensor) -> None:
+        """Starts every token at its row of `vectors` [V, d]; row 0 stays zero."""
+        with torch.no_grad():
+            self.table.weight.copy_(vectors)
+            self.table.weight[0] = 0.0
+
     def mean(self, bags: Bags) -> Tensor:
         """(Weighted) mean of each bag, [R, d]; zero for an empty bag."""
         return bag_mean(self.table, bags, self.weight)
@@ -86,9 +92,15 @@ class TokenTable(nn.Module):
     def weights_of(self, bags: Ragged) -> Tensor:
         """Sum of the weights of each bag, [R], without gradient and without looking vectors up."""
         with torch.no_grad():
-            values = bags.values.long()
-            weight = torch.ones(values.shape[0]) if self.weight is None else self.weight(values).squeeze(-1).abs()
+            weight = self.weights_at(bags.values)
             return torch.zeros(len(bags), dtype=weight.dtype).index_add(0, bags.row_of_value, weight)
+
+    def weights_at(self, tokens: Tensor) -> Tensor:
+        """Weight of each token, [N], without gradient; 1 in a table that learns none."""
+        with torch.no_grad():
+            if self.weight is None:
+                return torch.ones(tokens.shape[0])
+            return self.weight(tokens.long()).squeeze(-1).abs()
 
     def lookup(self, padded: Padded) -> Tensor:
         """Vectors [R, T, d] of a padded sequence; masked places are zero."""

@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parent / "pictures"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PATIENT = tuple(f"serving.{name}_budget_ms=5000" for name in ("feature", "tower", "search"))
 """A busy machine's degraded answer is no picture of the page."""
+EXPLAINED = "document.querySelectorAll('#right .title').length && document.querySelectorAll('#history li').length"
+"""The lists are there, and behind them the reasons and the shopper's history."""
 _COLOURS = 96
 _LARGEST = 150_000
 
@@ -36,17 +38,16 @@ def main() -> None:
     report = max(workdir.glob("runs/*/report.html"))
     with server_of(workdir, *PATIENT) as url:
         page = f"{url}/?{urlencode({'q': query, 'user': shopper})}"
-        take("search-desktop", page, DESKTOP, "document.querySelectorAll('#right .title').length > 0")
-        take("search-phone", page, PHONE, "document.querySelectorAll('#right .title').length > 0")
+        take("search-desktop", page, DESKTOP, EXPLAINED)
+        take("search-phone", page, PHONE, EXPLAINED)
     take("report-desktop", report.as_uri(), DESKTOP, "true")
-    take("report-phone", report.as_uri(), PHONE, "true")
 
 
 def take(name: str, url: str, size: tuple[int, int], ready: str) -> None:
     """Opens a page and keeps what a window of this size shows of it. Raises SystemExit for a picture too large."""
     with Browser(*size) as browser:
         browser.open(url)
-        browser.wait_for(lambda: browser.run(ready), ready)
+        browser.wait_for(lambda: browser.run(f"Boolean({ready})"), ready)
         shot = browser.send("Page.captureScreenshot", format="png")["data"]
     path = FOLDER / f"{name}.png"
     path.parent.mkdir(exist_ok=True)

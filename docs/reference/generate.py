@@ -29,6 +29,7 @@ def settings_page() -> str:
         "`serve`. It can be given several times. An unknown name, a wrong type or a value out of range is an error "
         "before any work begins (exit code 2). Lists are written with commas: `--set evaluation.cutoffs=1,10,100`. "
         "`none` empties a setting that may be empty.",
+        "`python pipeline.py settings ROOM` prints a room's in the terminal.",
         "A setting that changes what a task computes makes that task, and those after it, run again; the others are "
         "reused.",
     ]

@@ -144,6 +144,18 @@ def test_the_sections_of_the_report_that_the_tutorial_names_exist():
     assert [name for name in named if f">{name}</a>" not in report] == []
 
 
+def test_every_picture_is_small_shown_and_said_to_be_simulated():
+    shown = {
+        (path.parent / target).resolve(): words
+        for path in (*pages(), ROOT / "README.md")
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text(path))
+    }
+    pictures = sorted((DOCS / "pictures").glob("*"))
+    assert set(pictures) == set(shown)
+    assert [path.name for path in pictures if path.stat().st_size > 150_000] == []
+    assert [words for words in shown.values() if "simulated" not in words] == []
+
+
 def test_the_index_names_every_page():
     linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#]+\.md)\)", text(DOCS / "README.md"))}
     assert {path for path in pages() if path.name != "README.md"} <= linked

@@ -12,6 +12,32 @@ from typing import Any
 from components.common.errors import BadSetting, NotFound, TowerlineError
 from components.runs.arguments import MODELS, build_parser
 
+_BEHIND_PYTHON = {
+    "bash": """
+_towerline_behind_python() {
+  if [[ ${COMP_WORDS[1]##*/} == pipeline.py && $COMP_CWORD -gt 1 ]]; then
+    COMP_WORDS=("${COMP_WORDS[@]:1}")
+    ((COMP_CWORD--))
+    _shtab_pipeline_py
+  fi
+}
+complete -o default -o bashdefault -F _towerline_behind_python python python3
+""",
+    "zsh": """
+_towerline_behind_python() {
+  if [[ ${words[2]:t} == pipeline.py && $CURRENT -gt 2 ]]; then
+    shift words
+    ((CURRENT--))
+    _shtab_pipeline_py
+  else
+    _default
+  fi
+}
+compdef _towerline_behind_python python python3
+""",
+}
+"""The command is typed as `python pipeline.py ...`: its completion has to work as that of python."""
+
 
 def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; an expected error becomes one sentence on standard error."""
@@ -275,6 +301,7 @@ def _completion(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     import shtab
 
     print(shtab.complete(build_parser(), shell=options.shell))
+    print(_BEHIND_PYTHON.get(options.shell, ""))
     return 0
 
 

@@ -1,7 +1,10 @@
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from components.common.errors import BadSetting
 from components.common.files import read_json, write_json
 from components.runs.commands import build_parser, main, run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
-from components.runs.show import print_releases, print_search
+from components.runs.show import announce_server, print_releases, print_search
 from components.runs.state import RunRequest, finish_run, start_run
 from tests.runs.test_state import record, write_records
 
@@ -191,6 +194,36 @@ def test_a_schedule_needs_exactly_one_place(capsys):
     assert main(lambda **_: None, ["schedule"]) == 2
     assert main(lambda **_: None, ["schedule", "--local", "--host", "http://127.0.0.1:9"]) == 2
     assert "either --host URL" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["python", "pipeline.py", "roll"], "rollback"),
+        (["python3", "./pipeline.py", "run", "--acc"], "--accept"),
+        (["pipeline.py", "rel"], "releases"),
+    ],
+)
+def test_completion_works_as_the_command_is_typed(words, offered, capsys):
+    main(lambda **_: None, ["completion", "bash"])
+    script = capsys.readouterr().out
+    function = "_towerline_behind_python" if words[0].startswith("python") else "_shtab_pipeline_py"
+    typed = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE={shlex.quote(shlex.join(words))}"
+    asked = f"{script}\n{typed}; {function}; echo ${{COMPREPLY[@]}}; complete -p {words[0]}"
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert offered in done.stdout.split()
+    assert function in done.stdout
+
+
+def test_the_terminal_is_told_where_the_page_is(tmp_path, capsys):
+    announce_server(tmp_path)
+    write_json(tmp_path / "server.json", {"pid": os.getpid(), "url": "http://127.0.0.1:8080"})
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "announce")
+    thread.join(10)
+    said = capsys.readouterr().err
+    assert "takes some seconds" in said
+    assert "the search page is at http://127.0.0.1:8080/ (Ctrl-C stops the server)" in said
 
 
 def test_completion_names_the_commands(capsys):

@@ -13,10 +13,11 @@ import components.towers.losses
 import components.towers.negatives
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import IN_BATCH, UNIFORM, Negatives
+from components.towers.losses.masks import allowed
 from components.towers.losses.mixed_hard_negatives import MixedHardNegatives
 from components.towers.losses.multi_part_hinge import MultiPartHinge
 from components.towers.losses.pairwise_hinge import PairwiseHinge
-from components.towers.losses.sampled_softmax import SampledSoftmax
+from components.towers.losses.sampled_softmax import SampledSoftmax, softmax_loss
 from components.towers.losses.scores import SoftMaximum
 from components.towers.losses.stage_ranking import StageRanking
 
@@ -289,3 +290,22 @@ def test_the_example_of_every_docstring_runs(package):
 def test_every_loss_documents_the_same_sections(loss):
     for section in ("Args:", "Inputs:", "References:", "Relations:", "Example:"):
         assert section in loss.__doc__
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mask_is_that_of_comparing_everything_with_everything(seed):
+    generator = torch.Generator().manual_seed(seed)
+    items = torch.randint(20, (30,), generator=generator)  # repetitions among the negatives
+    own = torch.randint(-1, 20, (7, 4), generator=generator)
+    expected = (items[None, None, :] != own[:, :, None]).all(1)
+    assert torch.equal(allowed(Negatives(torch.zeros(30, 2), items), own[:, 0], own[:, 1:]), expected)
+
+
+def test_an_example_without_any_negative_left_costs_nothing_and_has_no_gradient():
+    positive, scores = torch.tensor([3.0, -2.0], requires_grad=True), torch.zeros(2, 4, requires_grad=True)
+    negative = scores.masked_fill(torch.ones(2, 4, dtype=torch.bool), float("-inf"))
+    loss = softmax_loss(positive, negative)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not positive.grad.any()
+    assert not scores.grad.any()

@@ -35,15 +35,25 @@ def allowed(
         if positive_index is None:
             raise BadInput("positive_index is needed to know the batch size of the mask.")
         return torch.ones(positive_index.shape[0], items.shape[0], dtype=torch.bool, device=items.device)
-    keep: Tensor | None = None
-    if same_item:
-        if positive_index is None:
-            raise BadInput("same-item masking needs positive_index, the catalogue row of each example's positive.")
-        keep = items[None, :] != positive_index[:, None]  # [B, M]
-    if extra_positives is not None:
-        # One column at a time: [B, E, M] would be the largest tensor of the step.
-        for column in extra_positives.unbind(1):
-            other = items[None, :] != column[:, None]  # [B, M]
-            keep = other if keep is None else keep & other
-    assert keep is not None
+    if same_item and positive_index is None:
+        raise BadInput("same-item masking needs positive_index, the catalogue row of each example's positive.")
+    own = [positive_index.unsqueeze(1)] if same_item and positive_index is not None else []
+    own += [] if extra_positives is None else [extra_positives]
+    rows, columns = _places(items, torch.cat(own, dim=1))
+    keep = torch.ones(own[0].shape[0], items.shape[0], dtype=torch.bool, device=items.device)
+    keep[rows, columns] = False
     return keep
+
+
+def _places(items: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """(row b, place m) of every `items[m]` int64 [M] that is one of `wanted[b]` int64 [B, E].
+
+    By bisection: comparing everything with everything is E passes over the largest tensor of a step.
+    """
+    ascending, order = items.sort()
+    wanted = wanted.contiguous()
+    first = torch.searchsorted(ascending, wanted)  # [B, E]
+    count = (torch.searchsorted(ascending, wanted, right=True) - first).flatten()  # [B E]
+    found = torch.repeat_interleave(torch.arange(count.shape[0], device=items.device), count)  # [hits]
+    place = torch.arange(found.shape[0], device=items.device) - (count.cumsum(0) - count)[found]  # [hits] 0, 1, ..
+    return found // wanted.shape[1], order[first.flatten()[found] + place]

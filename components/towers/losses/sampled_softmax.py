@@ -81,7 +81,10 @@ class SampledSoftmax(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Positive logits [B] and negative logits [B, M]; masked negatives are minus infinity."""
         positive = self.score.rows(query_vectors, positive_vectors) / self.temperature  # [B]
-        negative = self.score.all(query_vectors, negatives.vectors) / self.temperature  # [B, M]
+        if self.score.linear:  # the same, without another pass over [B, M]
+            negative = self.score.all(query_vectors / self.temperature, negatives.vectors)  # [B, M]
+        else:
+            negative = self.score.all(query_vectors, negatives.vectors) / self.temperature  # [B, M]
         if self.log_q_correction:
             if negatives.log_q is None:
                 raise BadInput("log_q_correction is on but the sampler gave no log_q; use a sampler that does.")
@@ -117,8 +120,10 @@ def softmax_loss(positive: Tensor, negative: Tensor, weights: Tensor | None = No
     """
     if positive.dtype in (torch.float16, torch.bfloat16):
         positive, negative = positive.float(), negative.float()
-    everything = torch.cat([positive.unsqueeze(1), negative], dim=1)  # [B, 1 + M]
-    per_example = torch.logsumexp(everything, dim=1) - positive  # [B]
+    # Without a copy of the negatives beside the positive: [B, M] is the largest tensor of a step.
+    largest = torch.maximum(positive, negative.amax(1)).detach()  # [B], finite as the positive is
+    others = torch.exp(negative - largest.unsqueeze(1)).sum(1)  # [B]
+    per_example = largest + torch.log(torch.exp(positive - largest) + others) - positive  # [B]
     if weights is None:
         return per_example.mean()
     return (per_example * weights).sum() / weights.sum().clamp_min(1e-12)

@@ -31,7 +31,7 @@ def index_view(figures: Mapping[str, Any]) -> dict[str, Any] | None:
         series.setdefault(row["engine"], []).append((row["p50"], row["recall"]))
     chart: Chart | None = line_chart(
         "Index: recall against latency of one search",
-        {name: sorted(points) for name, points in series.items()},
+        series,
         ("milliseconds (median, log scale)", "recall against exact search"),
         log_x=True,
         shared_x=False,

@@ -46,6 +46,11 @@ def test_the_report_is_one_file_that_says_simulated(shop):
     assert "The run succeeded" in page
     assert "simulated data" in page
     assert "<script src" not in page
+    for part in (
+        "What to do next", "Each day of the log", "From shown to ordered", "Recall against K", "Training loss",
+        "recall@10 by kind of search", "Index: recall against latency", "Latency by stage", "the shopper&#39;s history",
+    ):  # fmt: skip
+        assert part in page, part
     assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")

@@ -15,7 +15,8 @@ function movement(rank, before, elsewhere) {
   const steps = before - rank;
   if (steps === 0) return ["", "=", `same place as in ${elsewhere}`];
   const direction = steps > 0 ? "up" : "down";
-  return [direction, `${steps > 0 ? "▲" : "▼"}${Math.abs(steps)}`, `${Math.abs(steps)} places ${direction} from ${elsewhere}`];
+  const many = Math.abs(steps);
+  return [direction, `${steps > 0 ? "▲" : "▼"}${many}`, `${many} ${many === 1 ? "place" : "places"} ${direction} from ${elsewhere}`];
 }
 
 // Why a product is there: key terms of the query it carries, behaviours it is close to, what boosting added.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +136,24 @@ def test_an_explanation_names_terms_and_the_rank_without_the_shopper(
     anyway = replace(request, relevance=False)
     ranks = [item["anonymous_rank"] for item in explain(release, retriever, anyway, ask(retriever, anyway))["products"]]
     assert all(isinstance(rank, int) and 1 <= rank <= 100 for rank in ranks)
+
+
+def test_towers_that_cannot_tell_their_attention_leave_the_products_and_say_so(
+    release: LoadedRelease, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, request: Any) -> Any:
+        raise RuntimeError("state does not fit the model")
+
+    monkeypatch.setattr(type(release.encoder), "attention", fail, raising=False)
+    history = {
+        "product_ids": ["p0007"], "actions": [1], "timestamps": [1], "queries": [], "query_timestamps": [],
+        "bought_product_ids": [], "bought_timestamps": [],
+    }  # fmt: skip
+    request = SearchRequest("red lamp", k=8, history=history, now=2)
+    answer = explain(release, retriever, request, ask(retriever, request))
+    assert len(answer["products"]) == 8
+    assert answer["behaviours"] == []
+    assert answer["degraded"] == ["reasons: this release cannot tell which behaviours weigh"]
 
 
 def test_an_explanation_says_what_boosting_added(release: LoadedRelease, retriever: Retriever) -> None:

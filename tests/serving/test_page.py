@@ -118,6 +118,15 @@ def test_the_page_works_by_keyboard_and_the_focus_stays(desktop: Browser, server
     assert desktop.run(focused) == first.replace(" click", " cart")
 
 
+def test_anyone_of_the_log_can_be_picked(desktop: Browser, server: RunningServer) -> None:
+    desktop.open(f"{server.url}/?q=lamp")
+    desktop.wait_for(lambda: desktop.run("!document.getElementById('anyone').disabled"), "the shoppers")
+    desktop.run("document.getElementById('anyone').click()")
+    desktop.wait_for(lambda: not hidden(desktop, "history"), "the shopper's history")
+    assert desktop.run("document.getElementById('user').value") == "u1"
+    assert desktop.run("location.search") == "?q=lamp&user=u1"
+
+
 def test_lists_are_compared_with_search_by_words(desktop: Browser, server: RunningServer) -> None:
     desktop.open(f"{server.url}/?q=lamp&beside=lexical")
     desktop.wait_for(lambda: len(titles(desktop, "left")) == 12, "the list by words")

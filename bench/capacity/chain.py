@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def upsert(folder: Path) -> None:
     run(folder / "examples", folder / "towers", folder / "evaluation", folder / "work", shards=[folder / "vectors"])
 
 
-STAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+STAGES: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "load_log": (load, ("log",)),
     "validate_logs": (validate, ("checked", "quarantine", "statistics")),
     "build_features": (features, ("examples", "sources")),
@@ -94,14 +95,23 @@ STAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 def measure(stage: str, folder: Path) -> Sample:
     """Runs one stage on `folder` in a process of its own. Raises RuntimeError with its last words when it fails."""
-    words = [sys.executable, "-m", "bench.capacity.chain", stage, str(folder)]
+    usage = apart(stage, folder)
+    written = sum(_bytes(folder / name) for name in STAGES[stage][1])
+    return Sample(stage, sizes(folder), round(usage.ru_utime + usage.ru_stime, 2), usage.ru_maxrss * 1024, written)
+
+
+def apart(what: str, folder: Path, *arguments: object) -> resource.struct_rusage:
+    """Runs a stage or a maker of logs in a process of its own and returns what it used.
+
+    The caller stays small: a process inherits its parent's size as its own peak. Raises RuntimeError.
+    """
+    words = [sys.executable, "-m", "bench.capacity.chain", what, str(folder), *map(str, arguments)]
     with open(folder / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(words, env={**os.environ, **ONE_THREAD}, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{stage} failed: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
-    written = sum(_bytes(folder / name) for name in STAGES[stage][1])
-    return Sample(stage, sizes(folder), round(usage.ru_utime + usage.ru_stime, 2), usage.ru_maxrss * 1024, written)
+        raise RuntimeError(f"{what} failed: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}")
+    return usage
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -115,20 +125,20 @@ def sizes(folder: Path) -> dict[str, int]:
     return counts
 
 
-def events_log(folder: Path, events: int) -> None:
+def events_log(folder: Path, events: str) -> None:
     """A shop's log of about `events` events over ten days, ten of twelve of them impressions, as a source."""
     from bench.validation.shop_log import write_log
 
-    write_log(folder / "source", events, 10, shoppers=max(1_000, events // 20))
+    write_log(folder / "source", int(events), 10, shoppers=max(1_000, int(events) // 20))
 
 
-def marketplace(folder: Path, products: int, activity: float) -> None:
+def marketplace(folder: Path, products: str, activity: str) -> None:
     """The sample marketplace's log and its examples: what the towers' stages start from."""
     from components.features.step import build
     from components.logs.step import load_log
 
-    log_settings = json.dumps({"products": str(products), "activity": str(activity)})
-    load_log("marketplace", "", log_settings, folder / "log", folder / "truth")
+    log_settings = {"products": products, "activity": activity}
+    load_log("marketplace", "", json.dumps(log_settings), folder / "log", folder / "truth")
     build(folder / "log", folder / "examples", folder / "sources")
 
 
@@ -148,4 +158,5 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    STAGES[sys.argv[1]][0](Path(sys.argv[2]))
+    makers: dict[str, Callable[..., None]] = {made.__name__: made for made in (events_log, marketplace)}
+    (makers.get(sys.argv[1]) or STAGES[sys.argv[1]][0])(Path(sys.argv[2]), *sys.argv[3:])

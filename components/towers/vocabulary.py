@@ -168,7 +168,7 @@ class Vocabulary:
         """Reads what `save` wrote. Raises BadInput for another file."""
         table = pq.read_table(path)
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        if "buckets" not in metadata:
+        if not {"buckets", "price_levels"} <= metadata.keys():
             raise BadInput(f"{path} is not a vocabulary of towers; train the towers again.")
         tokens: list[tuple[str, str, int]] = []
         codes: dict[str, list[str]] = {name: [] for name in metadata["fields"].split(",") if name}

@@ -19,7 +19,7 @@ _STEPS = (("impression", "shown"), ("click", "clicked"), ("cart", "put into the 
 def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
     """What the report shows of a verdict (`data_gate.json`).
 
-    Returns `{"reason", "rows", "alarms", "compared_with", "quarantine", "unreadable", "newest_day", "notes",
+    Returns `{"reason", "rows", "alarms", "compared_with", "quarantine", "unreadable", "judged", "notes",
     "day_chart", "funnel", "funnel_days"}`; `funnel` is a list of `{"step", "events", "share": of the largest step,
     "of_clicks"}` over the days that have impressions, `funnel_days` of them, or over all days where none has.
     """
@@ -33,12 +33,16 @@ def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
         "compared_with": verdict.get("compared_with", []),
         "quarantine": verdict.get("quarantine", []),
         "unreadable": verdict.get("unreadable_files", {}),
-        "newest_day": verdict.get("newest_day"),
+        "judged": _span(verdict.get("judged_days") or [verdict.get("newest_day") or "The log"]),
         "notes": verdict.get("notes", []),
         "day_chart": day_panels("Each day of the log, the newest marked", [day["day"] for day in days], panels),
         "funnel": _funnel(shown or days),
         "funnel_days": len(shown),
     }
+
+
+def _span(days: list[str]) -> str:
+    return days[0] if len(days) == 1 else f"Each of the {len(days)} days from {days[0]} to {days[-1]}"
 
 
 def _funnel(days: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -108,7 +108,8 @@ class MGDSPR(nn.Module):
             parts are not built.
 
     Beyond the paper, as settings: cosine score; token weights; character trigrams and bigrams for spaced languages; id
-    dropout; the product's category, brand, shop and price level in the item tower (`ItemSide`); first weights of the
+    dropout; titles pooled towards the sum of their distinct words, and token vectors that start along the titles; the
+    product's category, brand, shop and price level in the item tower (`ItemSide`); first weights of the
     behaviours and of the attention over them. `score=inner_product`, `temperature=2`, `token_weights=uniform`,
     `id_dropout=0`, `title_units=stems`, `negatives>=684`, `mixed_negatives=684`, `item_side=false`,
     `behaviour_scale=1`, `attention_sharpness=1` is the paper's

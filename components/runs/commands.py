@@ -3,40 +3,13 @@
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from components.common.errors import BadSetting, NotFound, TowerlineError
+from components.common.errors import BadSetting, TowerlineError
 from components.runs.arguments import MODELS, build_parser
-
-_BEHIND_PYTHON = {
-    "bash": """
-_towerline_behind_python() {
-  if [[ ${COMP_WORDS[1]##*/} == pipeline.py && $COMP_CWORD -gt 1 ]]; then
-    COMP_WORDS=("${COMP_WORDS[@]:1}")
-    ((COMP_CWORD--))
-    _shtab_pipeline_py
-  fi
-}
-complete -o default -o bashdefault -F _towerline_behind_python python python3
-""",
-    "zsh": """
-_towerline_behind_python() {
-  if [[ ${words[2]:t} == pipeline.py && $CURRENT -gt 2 ]]; then
-    shift words
-    ((CURRENT--))
-    _shtab_pipeline_py
-  else
-    _default
-  fi
-}
-compdef _towerline_behind_python python python3
-""",
-}
-"""The command is typed as `python pipeline.py ...`: its completion has to work as that of python."""
+from components.runs.options import check_cluster_options, check_pipeline_options, run_command
 
 
 def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
@@ -64,56 +37,6 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
         return 130
 
 
-def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The pipeline's arguments for a run on a cluster. Raises BadSetting, NotFound."""
-    if options.parts < 1:
-        raise BadSetting(f"--parts must be 1 or more, not {options.parts}.")
-    if not 1 <= options.canary <= 100:
-        raise BadSetting(f"--canary must be 1 to 100 percent, not {options.canary}.")
-    if options.endpoint and options.share < 100:
-        raise BadSetting("--share is for servers on the work directory; an endpoint gets its share by --canary.")
-    return {
-        **check_pipeline_options(options, local=False),
-        "training_job": options.training_job,
-        "parts": [f"{number}/{options.parts}" for number in range(1, options.parts + 1)],
-        "endpoint": options.endpoint,
-        "canary_percent": options.canary,
-        "gateway": options.gateway,
-    }
-
-
-def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, Any]:
-    """The pipeline's arguments from the options, everything checked before work begins. Raises BadSetting, NotFound."""
-    from components.logs.step import check_source
-    from components.runs.settings import parse_assignments, pipeline_arguments
-    from components.validation.alarms import Alarms, parse_accept
-    from components.validation.expectations import expectation_names
-
-    if options.model not in MODELS:
-        raise BadSetting(f"unknown model {options.model!r}; known: {', '.join(MODELS)}.")
-    if options.environment not in ("local", "redis", "cluster"):
-        raise BadSetting(f"unknown environment {options.environment!r}; known: local, redis, cluster.")
-    if not 0 <= options.share <= 100:
-        raise BadSetting(f"--share must be 0 to 100 percent, not {options.share}.")
-    Alarms(parse_accept(options.accept), expectations=expectation_names())
-    values = parse_assignments(options.set, options.model)
-    data = options.data
-    if local:
-        if data and not Path(data).exists():
-            raise NotFound(f"--data {data} does not exist.")
-        data = str(Path(data).absolute()) if data else ""
-        check_source(options.source, data)
-    return {
-        "source": options.source,
-        "data": data,
-        "model": options.model,
-        "environment": options.environment,
-        "accept": options.accept,
-        "share": options.share,
-        **pipeline_arguments(values),
-    }
-
-
 def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     from components.common.code import code_fingerprint
     from components.runs.local import run_local
@@ -135,19 +58,6 @@ def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
         print(log_tail(folder), file=sys.stderr)
     print_run(run, folder, options.json)
     return run["exit_code"]
-
-
-def run_command(options: argparse.Namespace) -> str:
-    """The command line that asks for the same run again: `run` with every option that is not its default."""
-    defaults = vars(build_parser().parse_args(["run"]))
-    words = ["run"]
-    for name, default in defaults.items():
-        value = getattr(options, name, default)
-        if name in ("command", "json") or value == default:
-            continue
-        for one in value if isinstance(value, list) else [value]:
-            words += [f"--{name.replace('_', '-')}", str(one)]
-    return f"python pipeline.py {shlex.join(words)}"
 
 
 def _serve(options: argparse.Namespace, _: Callable[..., Any]) -> int:
@@ -298,10 +208,9 @@ def _schedule(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
 
 
 def _completion(options: argparse.Namespace, _: Callable[..., Any]) -> int:
-    import shtab
+    from components.runs.completion import completion
 
-    print(shtab.complete(build_parser(), shell=options.shell))
-    print(_BEHIND_PYTHON.get(options.shell, ""))
+    print(completion(options.shell))
     return 0
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from components.common.errors import BadSetting
 from components.common.files import read_json, write_json
-from components.runs.commands import build_parser, main, run_command
+from components.runs.commands import build_parser, main
+from components.runs.options import run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
 from components.runs.show import announce_server, print_releases, print_search
 from components.runs.state import RunRequest, finish_run, start_run

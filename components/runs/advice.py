@@ -47,7 +47,7 @@ def _stopped(run: Mapping[str, Any], workdir: Path, verdict: Mapping[str, Any]) 
         ]  # fmt: skip
     if run["gate"] == "quality_gate":
         return [
-            _step("Look at the comparisons that did not pass, and at the queries it loses, further down."),
+            _step("Look at the comparisons that did not pass, and at the queries it loses, in the report."),
             _step("If the model learned too little, train longer or on more days.",
                   f"{_without(again, 'towers.epochs')} --set towers.epochs=N" if again else ""),
             _step("If the loss is one you accept, the gate's limits are settings: evaluation.tolerance, "

@@ -126,9 +126,9 @@ def test_the_dag_in_containers_evaluates_as_in_processes(
 
 
 def test_a_closed_gate_stops_the_run_in_containers_too(named: str, tmp_path: Path) -> None:
-    outcome = run(
-        tmp_path / "closed", MOUNT_PATH, named, {"evaluation_settings": '{"lexical_margin": "0.0"}', "parts": ["1/1"]}
-    )
+    outcome = run(tmp_path / "closed", MOUNT_PATH, named, {"validation_settings": '{"products_floor": "100000"}'})
     assert not outcome.succeeded
-    assert outcome.record["gate"] == "quality_gate"
+    assert outcome.record["gate"] == "data_gate"
+    states = {task["task"]: task["state"] for task in outcome.record["tasks"]}
+    assert states["train_towers"] == states["promote_release"] == "not reached"
     assert current_release_id(outcome.workdir) is None

@@ -24,7 +24,7 @@ WRITING = Needs(cpu="4", memory="16G", minutes=180, retries=2, secrets=True)
 EMBEDDING = Needs(cpu="8", memory="16G", minutes=180, retries=2)
 PROMOTING = Needs(cpu="2", memory="8G", minutes=30, retries=2, secrets=True)
 DEPLOYING = Needs(cpu="500m", memory="2G", minutes=120, retries=1, manifests=True)
-"""Resources on a cluster; `python -m bench.capacity limits` says how many rows they suffice for. A laptop ignores them."""
+"""Resources on a cluster; `python -m bench.capacity limits` says for how many rows. A laptop ignores them."""
 
 
 def _cached(room: str, task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:

@@ -146,9 +146,9 @@ def test_the_sections_of_the_report_that_the_tutorial_names_exist():
 
 def test_every_picture_is_small_shown_and_said_to_be_simulated():
     shown = {
-        (path.parent / target).resolve(): words
+        (path.parent / target).resolve(): words + caption
         for path in (*pages(), ROOT / "README.md")
-        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text(path))
+        for words, target, caption in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)\n\n(.*)", text(path))
     }
     pictures = sorted((DOCS / "pictures").glob("*"))
     assert set(pictures) == set(shown)

@@ -2,10 +2,11 @@
 
     python -m bench.text --home-depot DIR [--chorus DIR] [--workdir DIR] [--minilm] [--set key=value]
 
-The chosen settings are in configuration.json; they were chosen on the validation queries, which are training queries by
-the rule of the set. A killed training goes on from its last state when --workdir is the same. --minilm adds
-all-MiniLM-L6-v2 as it comes (the extra `text`; ten minutes or more on two cores). Exits with 1 where an expected value
-is missed. Neither set is part of this repository; both come with licences of their own.
+The chosen settings are in configuration.json, which `pipeline.py run --settings` takes too. They were chosen on the
+validation queries, which are training queries by the rule of the set. A killed training goes on from its last state
+when --workdir is the same. --minilm adds all-MiniLM-L6-v2 as it comes (the extra `text`; ten minutes or more on two
+cores). Exits with 1 where an expected value is missed. Neither set is part of this repository; both come with licences
+of their own.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def measure_all(chosen: argparse.Namespace, workdir: Path) -> dict[str, list[dict[str, Any]]]:
     """Trains (or takes the towers of the work directory) and measures; rows by set, also written to results.json."""
     settings = EvaluationSettings()
-    overrides = read_json(HERE / "configuration.json") | dict(entry.split("=", 1) for entry in chosen.set)
+    kept = {name.removeprefix("towers."): value for name, value in read_json(HERE / "configuration.json").items()}
+    overrides = kept | dict(entry.split("=", 1) for entry in chosen.set)
     examples, towers = workdir / "examples", workdir / "towers"
     if not (examples / "features.json").is_file():
         load_log("home-depot", str(chosen.home_depot), "{}", workdir / "log", workdir / "truth")

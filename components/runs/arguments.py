@@ -189,6 +189,10 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="ROOM.KEY=VALUE", help="a setting, e.g. towers.epochs=3"
     )
+    parser.add_argument(
+        "--settings", type=Path, dest="settings_file", metavar="FILE",
+        help='a JSON file of settings, e.g. {"towers.epochs": 3}; --set wins over it',
+    )  # fmt: skip
     _share_argument(parser)
 
 

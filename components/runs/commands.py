@@ -17,6 +17,7 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
+        _take_settings_file(options)
         return _COMMANDS[options.command](options, dag)
     except TowerlineError as error:
         print(f"{options.command}: {str(error).removeprefix(f'the {options.command}: ')}", file=sys.stderr)
@@ -35,6 +36,14 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{options.command}: stopped by hand; nothing that is served changed.", file=sys.stderr)
         return 130
+
+
+def _take_settings_file(options: argparse.Namespace) -> None:
+    """Puts the settings of `--settings FILE` before those of `--set`, which so win; afterwards only `--set` is left."""
+    if getattr(options, "settings_file", None) is not None:
+        from components.runs.settings import read_assignments
+
+        options.set, options.settings_file = [*read_assignments(options.settings_file), *options.set], None
 
 
 def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:

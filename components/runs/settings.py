@@ -4,8 +4,10 @@ import importlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 
 from components.common.errors import BadSetting
+from components.common.files import read_json
 from components.common.settings import describe, from_overrides
 
 ROOMS = {
@@ -45,6 +47,23 @@ def parse_assignments(assignments: list[str], model: str = "mgdspr") -> dict[str
     for room, overrides in by_room.items():
         from_overrides(settings_class(room, model), overrides)
     return values
+
+
+def read_assignments(path: Path) -> list[str]:
+    """The assignments in a settings file, a JSON object such as `{"towers.epochs": 3}`; for `parse_assignments`.
+
+    Raises NotFound or BadInput for the file, BadSetting when it holds something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise BadSetting(f'{path} must hold a JSON object such as {{"towers.epochs": 3}}.')
+    return [f"{name}={_text(value)}" for name, value in values.items()]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_text(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def pipeline_arguments(values: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from components.common.errors import BadSetting
 from components.common.files import read_json, write_json
 from components.runs.commands import build_parser, main
 from components.runs.options import run_command
-from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments
+from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments, read_assignments
 from components.runs.show import announce_server, print_releases, print_search
 from components.runs.state import RunRequest, finish_run, start_run
 from tests.runs.test_state import record, write_records
@@ -48,6 +48,28 @@ def test_settings_are_checked_by_room_and_model():
 def test_a_wrong_setting_says_what_is_wrong(text, sentence):
     with pytest.raises(BadSetting, match=sentence):
         parse_assignments([text])
+
+
+def test_a_settings_file_is_taken_and_set_wins_over_it(tmp_path):
+    path = tmp_path / "shop.json"
+    path.write_text('{"towers.epochs": 3, "towers.title_units": ["words", "stems"], "towers.item_side": false}')
+    values = parse_assignments([*read_assignments(path), "towers.epochs=4"])
+    assert values == {"towers.epochs": "4", "towers.title_units": "words,stems", "towers.item_side": "false"}
+
+
+def test_a_run_checks_its_settings_file(tmp_path, capsys):
+    path = tmp_path / "shop.json"
+    for text, sentence in (
+        ('{"towers.epoch": 3}', "Did you mean 'epochs'"),
+        ("[1]", "must hold a JSON object"),
+        ("{", "is not valid JSON"),
+    ):
+        path.write_text(text)
+        assert main(None, ["run", "--workdir", str(tmp_path / "w"), "--settings", str(path)]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(None, ["run", "--workdir", str(tmp_path / "w"), "--settings", str(tmp_path / "none.json")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 def test_every_setting_of_every_room_has_a_reason():

@@ -20,7 +20,7 @@ from components.common.errors import TowerlineError
 from components.common.files import write_json, write_text
 from components.evaluation.settings import EvaluationSettings
 
-SHOWN = ("recall@10", "recall@100", "recall@1000", "purchase_recall@10", "purchase_recall@100", "good_rate@100")
+SHOWN = ("recall@10", "recall@100", "recall@1000", "purchase_recall@100", "good_rate@10", "good_rate@100")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +63,9 @@ def _report(rows: list[Configuration], runs: dict[str, list[Path]], verdicts: li
     lines = [f"Measured on {source} ({world.test.source or 'unnamed'}): {len(world.test)} test searches over "
              f"{world.test.catalogue.num_rows} products, exact search.", ""]  # fmt: skip
     results = {name: [read_run(folder)[0]["means"] for folder in folders] for name, folders in runs.items()}
-    metrics = [name for name in SHOWN if any(name in means[0] for means in results.values())]
+    products = world.test.catalogue.num_rows
+    telling = [name for name in SHOWN if int(name.split("@")[1]) < products]
+    metrics = [name for name in telling if any(name in means[0] for means in results.values())]
     lines += ["| row | seeds | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 2) + "|"]
     for row in rows:
         cells = [_spread([means.get(name) for means in results[row.name]]) for name in metrics]

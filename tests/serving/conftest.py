@@ -19,6 +19,12 @@ from tests.serving.fakes import wait_until, write_manifest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _metrics_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undoes what importing Feast in an earlier test did to prometheus_client."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+
+
 @pytest.fixture
 def metrics() -> Metrics:
     """Metrics in a registry of their own."""

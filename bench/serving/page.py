@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--user", default="")
     options = parser.parse_args()
     for user in dict.fromkeys(("", options.user)):
-        times = measure(f"{options.url}/?user={user}")
+        times = measure(f"{options.url.rstrip('/')}/?user={user}")
         print(
             f"{user or 'nobody'}: {len(times)} searches, median {np.median(times):.0f} ms, "
             f"p90 {np.percentile(times, 90):.0f} ms, slowest {max(times):.0f} ms"

@@ -18,6 +18,7 @@ from typing import Any
 
 from components.common.errors import GateClosed, TowerlineError
 from components.common.files import read_json, write_json
+from components.common.processes import is_alive
 
 
 @dataclass
@@ -109,8 +110,6 @@ def _end_with_owner() -> None:
 
 def _watch(owner: int) -> None:
     while True:
-        try:
-            os.kill(owner, 0)
-        except ProcessLookupError:
+        if not is_alive(owner):
             os._exit(70)
         threading.Event().wait(0.2)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from components.common.errors import BadSetting, TowerlineError
-from components.runs.arguments import MODELS, build_parser
-from components.runs.options import check_cluster_options, check_pipeline_options, run_command
+from components.runs.arguments import build_parser
+from components.runs.options import check_cluster_options, check_model, check_pipeline_options, run_command
 
 
 def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
@@ -97,8 +97,7 @@ def _settings(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.runs.settings import describe_all
     from components.runs.show import print_settings
 
-    if options.model not in MODELS:
-        raise BadSetting(f"unknown model {options.model!r}; known: {', '.join(MODELS)}.")
+    check_model(options.model)
     rooms = describe_all(options.model)
     if options.room is not None and options.room not in rooms:
         raise BadSetting(f"unknown room {options.room!r}; known: {', '.join(rooms)}.")

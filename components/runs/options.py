@@ -27,6 +27,12 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def check_model(name: str) -> None:
+    """Raises BadSetting for a model that does not exist."""
+    if name not in MODELS:
+        raise BadSetting(f"unknown model {name!r}; known: {', '.join(MODELS)}.")
+
+
 def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, Any]:
     """The pipeline's arguments from the options, everything checked before work begins. Raises BadSetting, NotFound."""
     from components.logs.step import check_source
@@ -34,8 +40,7 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
     from components.validation.alarms import Alarms, parse_accept
     from components.validation.expectations import expectation_names
 
-    if options.model not in MODELS:
-        raise BadSetting(f"unknown model {options.model!r}; known: {', '.join(MODELS)}.")
+    check_model(options.model)
     if options.environment not in ("local", "redis", "cluster"):
         raise BadSetting(f"unknown environment {options.environment!r}; known: local, redis, cluster.")
     if not 0 <= options.share <= 100:

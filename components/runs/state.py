@@ -10,6 +10,7 @@ from typing import Any
 
 from components.common.errors import NotFound
 from components.common.files import read_json, write_json
+from components.common.processes import is_alive
 from components.common.records import read_task_records
 
 TASKS = (
@@ -127,6 +128,7 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
     return rows
 
 
+_KILLED = {"state": "killed", "reason": "the run was killed; nothing that is served changed."}
 _WORST_FIRST = ("failed", "closed", "running", "done")
 
 
@@ -158,7 +160,7 @@ def settle_killed_runs(workdir: Path) -> list[str]:
         run = read_json(path)
         if run["state"] != "running" or run["pid"] == os.getpid():
             continue
-        run["state"], run["reason"] = "killed", "the run was killed; nothing that is served changed."
+        run |= _KILLED
         run["tasks"] = task_table(read_task_records(path.parent))
         write_json(path, run)
         settled.append(run["run"])
@@ -185,21 +187,11 @@ def _as_seen(folder: Path) -> dict[str, Any]:
         return run
     run["tasks"] = task_table(read_task_records(folder))
     run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
-    if _is_gone(run["pid"]):
-        return {**run, "state": "killed", "reason": "the run was killed; nothing that is served changed."}
+    if not is_alive(run["pid"]):
+        return {**run, **_KILLED}
     for task in run["tasks"]:
         task["state"] = "running" if task["state"] == "killed" else task["state"]
     return {**run, "reason": "it is going on."}
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:

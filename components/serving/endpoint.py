@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import BadInput, NotFound, Unavailable
+from components.common.cluster_files import object_of, objects_of
+from components.common.errors import BadInput, Unavailable
 
 PREVIOUS = "towerline/previous-release"
 """Annotation of an endpoint under change: the release that has the rest of the traffic."""
@@ -104,7 +105,7 @@ class _Body(dict):
 
 def read_manifest(path: Path, name: str) -> dict[str, Any]:
     """The InferenceService `name` of a YAML file. Raises NotFound or BadInput."""
-    for document in _inference_services(path):
+    for document in objects_of(path, "InferenceService"):
         if document["metadata"]["name"] == name:
             return document
     raise BadInput(f"{path} holds no InferenceService named {name!r}.")
@@ -112,22 +113,8 @@ def read_manifest(path: Path, name: str) -> dict[str, Any]:
 
 def endpoint_of(path: Path) -> tuple[str, str]:
     """Namespace and name of the one InferenceService of a YAML file. Raises NotFound or BadInput."""
-    found = [document["metadata"] for document in _inference_services(path)]
-    if len(found) != 1 or not found[0].get("namespace"):
-        raise BadInput(f"{path} must hold one InferenceService with its namespace: build it with kubectl kustomize.")
-    return found[0]["namespace"], found[0]["name"]
-
-
-def _inference_services(path: Path) -> list[dict[str, Any]]:
-    import yaml
-
-    try:
-        documents = list(yaml.safe_load_all(Path(path).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise NotFound(f"the manifest {path} does not exist.") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"the manifest {path} is not YAML: {error}.") from error
-    return [item for item in documents if isinstance(item, dict) and item.get("kind") == "InferenceService"]
+    metadata = object_of(path, "InferenceService")["metadata"]
+    return metadata["namespace"], metadata["name"]
 
 
 def pinned(endpoint: Mapping[str, Any], release_id: str) -> dict[str, Any]:

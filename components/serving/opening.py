@@ -34,7 +34,6 @@ def open_backends(workdir: Path, settings: ServingSettings, release_id: str) -> 
     compute_on_one_thread()
     store = online_store(read_release(workdir, release_id), workdir, settings)
     store.warm()
-    keep_metrics_in_memory()
 
     def opener(directory: Path, release_id: str) -> LoadedRelease:
         made_with = read_release(directory, release_id).environment

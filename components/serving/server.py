@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from components.common.errors import BadSetting, NotFound, TowerlineError
 from components.common.files import read_json, write_json
 from components.common.manifest import current_release_id, read_release
+from components.common.processes import is_alive
 from components.common.settings import from_overrides, parse_overrides
 from components.serving.release_loader import Opener
 from components.serving.settings import ServingSettings
@@ -169,9 +170,7 @@ def _end_with_owner() -> None:
 
     def watch(pid: int) -> None:
         while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
+            if not is_alive(pid):
                 os._exit(70)
             threading.Event().wait(0.5)
 

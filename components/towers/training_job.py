@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import BadInput, NotFound, Unavailable
+from components.common.cluster_files import object_of
+from components.common.errors import Unavailable
 from components.common.files import link_tree, read_json, staged_directory
 from components.common.records import task_record
 from components.towers.step import run, training_identity
@@ -46,7 +47,7 @@ def train(
     """
     if not manifest:
         return run(examples, out, model, settings, str(workdir / "checkpoints"))
-    job = _read(Path(manifest))
+    job = object_of(Path(manifest), "PyTorchJob")
     with task_record("train_towers") as record:
         identity = training_identity(examples, model, settings)
         shared = workdir / "training" / identity
@@ -65,19 +66,6 @@ def train(
             record.figure(name, value)
         shutil.rmtree(shared)
         return facts
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise NotFound(f"the manifest {path} does not exist.") from error
-    jobs = [item for item in documents if isinstance(item, dict) and item.get("kind") == "PyTorchJob"]
-    if len(jobs) != 1 or not jobs[0]["metadata"].get("namespace"):
-        raise BadInput(f"{path} must hold one PyTorchJob with its namespace: build it with kubectl kustomize.")
-    return jobs[0]
 
 
 def _for(job: dict[str, Any], identity: str, shared: Path, model: str, settings: str) -> dict[str, Any]:

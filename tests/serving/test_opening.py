@@ -31,6 +31,11 @@ from tests.serving.fakes import FakeStore
 
 PATIENT = ServingSettings(cache="off", feature_budget_ms=5000, tower_budget_ms=5000, search_budget_ms=5000)
 
+CLICKED = {
+    "product_ids": ["p0007"], "actions": [1], "timestamps": [1], "queries": [], "query_timestamps": [],
+    "bought_product_ids": [], "bought_timestamps": [],
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module", autouse=True)
 def towers_of_words() -> Iterator[None]:
@@ -125,11 +130,7 @@ def test_an_explanation_names_terms_and_the_rank_without_the_shopper(
     release: LoadedRelease, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(release.encoder), "attention", lambda self, request: [("p0007", 0.8)], raising=False)
-    history = {
-        "product_ids": ["p0007"], "actions": [1], "timestamps": [1], "queries": [], "query_timestamps": [],
-        "bought_product_ids": [], "bought_timestamps": [],
-    }  # fmt: skip
-    request = SearchRequest("red lamp", k=8, history=history, now=2)
+    request = SearchRequest("red lamp", k=8, history=CLICKED, now=2)
     answer = explain(release, retriever, request, ask(retriever, request))
     assert answer["behaviours"] == [{"product_id": "p0007", "weight": 0.8}]
     assert {term["kind"] for product in answer["products"] for term in product["terms"]} >= {"category"}
@@ -145,11 +146,7 @@ def test_towers_that_cannot_tell_their_attention_leave_the_products_and_say_so(
         raise RuntimeError("state does not fit the model")
 
     monkeypatch.setattr(type(release.encoder), "attention", fail, raising=False)
-    history = {
-        "product_ids": ["p0007"], "actions": [1], "timestamps": [1], "queries": [], "query_timestamps": [],
-        "bought_product_ids": [], "bought_timestamps": [],
-    }  # fmt: skip
-    request = SearchRequest("red lamp", k=8, history=history, now=2)
+    request = SearchRequest("red lamp", k=8, history=CLICKED, now=2)
     answer = explain(release, retriever, request, ask(retriever, request))
     assert len(answer["products"]) == 8
     assert answer["behaviours"] == []

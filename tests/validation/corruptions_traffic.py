@@ -73,16 +73,18 @@ def bot_that_clicks_everything(log: Path) -> None:
     edit_description(log, counts={})
 
 
+def add_a_program(columns: dict[str, Any]) -> None:
+    """Appends 300 searches of one user within a minute."""
+    for number in range(300):
+        columns["search_id"].append(f"bot-{number}")
+        columns["query"].append(columns["query"][number % 200])
+        columns["user_id"].append("bot")
+        columns["timestamp"].append(columns["timestamp"][100] + number * 200_000)
+
+
 @corruption(stops="bot_traffic", says=("searches of 2024-03-06", "programs"))
 def bot_that_searches_all_day(log: Path) -> None:
-    def change(columns: dict[str, Any]) -> None:
-        for number in range(300):
-            columns["search_id"].append(f"bot-{number}")
-            columns["query"].append(columns["query"][number % 200])
-            columns["user_id"].append("bot")
-            columns["timestamp"].append(columns["timestamp"][100] + number * 200_000)
-
-    edit(file_of(log, "searches"), change)
+    edit(file_of(log, "searches"), add_a_program)
     edit_description(log, counts={})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.validation.corruptions_traffic import add_a_program
 from tests.validation.shop import FIRST, Result, copy, day_name, edit, edit_description, file_of, validate, write_shop
 
 TABLES = ("searches", "events")
@@ -76,14 +77,7 @@ def test_a_repaired_day_is_judged_again(sound_log: Path, thin_day: Path, tmp_pat
 def test_programs_are_looked_for_on_every_day_of_a_first_log(sound_log: Path, tmp_path: Path) -> None:
     log = copy(sound_log, tmp_path / "log")
 
-    def change(columns: dict[str, Any]) -> None:
-        for number in range(300):
-            columns["search_id"].append(f"bot-{number}")
-            columns["query"].append(columns["query"][number % 200])
-            columns["user_id"].append("bot")
-            columns["timestamp"].append(columns["timestamp"][100] + number * 200_000)
-
-    edit(file_of(log, "searches", 2), change)
+    edit(file_of(log, "searches", 2), add_a_program)
     edit_description(log, counts={})
     result = validate(log, tmp_path / "run")
     alarm = result.alarm("bot_traffic")

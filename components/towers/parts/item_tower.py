@@ -73,8 +73,8 @@ class ItemTower(nn.Module):
         places, tokens, shares = [], [], []
         for place, unit in enumerate(self.units):
             bag = titles[unit].take(rows)
-            total = self.tokens.weights_of(bag).clamp_min(1e-6)  # [P]
-            scale = total**self.length * self.get_buffer("usual")[place] ** (1.0 - self.length)  # [P]
+            total = self.tokens.weights_of(bag)  # [P]
+            scale = self._scale(total, place)  # [P]
             places.append(bag.row_of_value)
             tokens.append(bag.values)
             shares.append(self.tokens.weights_at(bag.values) / scale[bag.row_of_value])
@@ -86,9 +86,12 @@ class ItemTower(nn.Module):
         if self.length == 1.0:
             return self.tokens.mean(bag)
         total, weight = self.tokens.total(bag)  # [M, d], [M]
+        return total / self._scale(weight, place).unsqueeze(-1)
+
+    def _scale(self, weight: Tensor, place: int) -> Tensor:
+        """What the sum of a bag of this weight is divided by, [M]."""
         usual = self.get_buffer("usual")[place]
-        scale = weight.clamp_min(1e-6) ** self.length * usual ** (1.0 - self.length)  # [M]
-        return total / scale.unsqueeze(-1)
+        return weight.clamp_min(1e-6) ** self.length * usual ** (1.0 - self.length)
 
 
 def dropped(ids: Tensor, salt: int, share: float) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from components.common import errors
 from components.common.settings import as_overrides
-from components.runs.commands import MODELS, build_parser
+from components.runs.arguments import MODELS, build_parser
 from components.runs.settings import ROOMS, settings_class
 
 FOLDER = Path(__file__).parent

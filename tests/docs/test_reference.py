@@ -10,7 +10,7 @@ import pytest
 
 from components.common.manifest import Release
 from components.logs.contract import TABLES
-from components.runs.commands import MODELS
+from components.runs.arguments import MODELS
 from components.runs.settings import ROOMS, settings_class
 from components.serving.events import FIELDS as EVENT_FIELDS
 from components.serving.http_client import HttpClient

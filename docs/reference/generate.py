@@ -103,7 +103,7 @@ def _exit_codes() -> Iterable[str]:
     yield "| 0 | done |"
     meanings: dict[int, list[str]] = {}
     for _, cls in inspect.getmembers(errors, inspect.isclass):
-        if cls is not errors.TowerlineError:
+        if issubclass(cls, errors.TowerlineError) and cls is not errors.TowerlineError:
             meanings.setdefault(cls.exit_code, []).append(inspect.getdoc(cls) or "")
     yield "| 1 | failed: none of the reasons below; the last lines of the log say more |"
     for code, sentences in sorted(meanings.items()):

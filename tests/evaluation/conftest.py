@@ -71,7 +71,7 @@ class ItemEncoder(_Encoder):
 @pytest.fixture
 def fake_towers(monkeypatch):
     module = types.ModuleType("components.towers.encoder")
-    module.Request, module.QueryEncoder, module.ItemEncoder = Request, QueryEncoder, ItemEncoder
+    vars(module).update(Request=Request, QueryEncoder=QueryEncoder, ItemEncoder=ItemEncoder)
     monkeypatch.setitem(sys.modules, "components.towers.encoder", module)
 
 
@@ -80,17 +80,18 @@ def fake_truth(monkeypatch):
     """The marketplace's truth: a product is relevant when its title holds the query's last word."""
 
     class Truth:
+        def __init__(self, titles):
+            self.titles = titles
+
         @classmethod
         def read(cls, directory):
-            self = cls()
-            self.titles = json.loads((Path(directory) / "titles.json").read_text())
-            return self
+            return cls(json.loads((Path(directory) / "titles.json").read_text()))
 
         def relevant(self, query):
             return {product for product, title in self.titles.items() if query.split()[-1] in title.split()}
 
     module = types.ModuleType("components.logs.marketplace.truth")
-    module.Truth = Truth
+    vars(module).update(Truth=Truth)
     monkeypatch.setitem(sys.modules, "components.logs.marketplace.truth", module)
 
 

@@ -170,8 +170,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     completion = commands.add_parser(
         "completion", help="print shell completion (bash, zsh or tcsh)", description="print shell completion",
-        epilog=_examples(("python pipeline.py completion bash > ~/.local/share/bash-completion/completions/pipeline.py",
-                          "source <(python pipeline.py completion zsh)")) + EXIT_CODES,
+        epilog=_examples(("source <(python pipeline.py completion bash)  # in ~/.bashrc",
+                          "source <(python pipeline.py completion zsh)   # in ~/.zshrc, behind compinit")) + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))

@@ -1,5 +1,7 @@
 """Shell completion of the command line, as it is typed: `python pipeline.py ...`."""
 
+import re
+
 from components.runs.arguments import build_parser
 
 _BEHIND_PYTHON = {
@@ -19,6 +21,8 @@ _towerline_behind_python() {
     shift words
     ((CURRENT--))
     _shtab_pipeline_py
+  elif (( $+functions[_python] )); then
+    _python
   else
     _default
   fi
@@ -33,4 +37,10 @@ def completion(shell: str) -> str:
     """The completion script for bash, zsh or tcsh."""
     import shtab
 
-    return shtab.complete(build_parser(), shell=shell) + _BEHIND_PYTHON.get(shell, "")
+    script = shtab.complete(build_parser(), shell=shell)
+    if shell == "zsh":
+        # `source` is no `eval`, for which alone shtab registers its function.
+        script = script.replace("zsh_eval_context[-1] == eval ", "zsh_eval_context[-1] == (eval|file) ")
+        # A word that nothing can be offered for, such as a run's id, must not keep zsh from inserting an option.
+        script = re.sub(r'^(  ":[^"]*):"$', r'\1:()"', script, flags=re.MULTILINE)
+    return script + _BEHIND_PYTHON.get(shell, "")

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -219,26 +218,6 @@ def test_a_schedule_needs_exactly_one_place(capsys):
     assert "either --host URL" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["python", "pipeline.py", "roll"], "rollback"),
-        (["python3", "./pipeline.py", "run", "--acc"], "--accept"),
-        (["pipeline.py", "rel"], "releases"),
-    ],
-)
-def test_completion_works_as_the_command_is_typed(words, offered, capsys):
-    main(lambda **_: None, ["completion", "bash"])
-    script = capsys.readouterr().out
-    function = "_towerline_behind_python" if words[0].startswith("python") else "_shtab_pipeline_py"
-    typed = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE={shlex.quote(shlex.join(words))}"
-    asked = f"{script}\n{typed}; {function}; echo ${{COMPREPLY[@]}}; complete -p {words[0]}"
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
-    assert offered in done.stdout.split()
-    assert function in done.stdout
-
-
 def test_the_terminal_is_told_where_the_page_is(tmp_path, capsys):
     announce_server(tmp_path)
     write_json(tmp_path / "server.json", {"pid": os.getpid(), "url": "http://127.0.0.1:8080"})
@@ -247,11 +226,6 @@ def test_the_terminal_is_told_where_the_page_is(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "takes some seconds" in said
     assert "the search page is at http://127.0.0.1:8080/ (Ctrl-C stops the server)" in said
-
-
-def test_completion_names_the_commands(capsys):
-    assert main(lambda **_: None, ["completion", "bash"]) == 0
-    assert "rollback" in capsys.readouterr().out
 
 
 def test_a_search_is_shown_with_its_release_and_markup_in_titles_is_text(capsys):

@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import pytest
 
 from components.common.errors import BadInput, NotFound
@@ -34,6 +37,22 @@ def test_staged_directory_replaces_only_on_success(tmp_path):
         raise RuntimeError("half way")
     assert (final / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_staged_directory_is_on_disk_but_for_links_to_older_files(tmp_path, monkeypatch):
+    old = tmp_path / "old"
+    old.write_text("flushed by its writer")
+    os.utime(old, ns=(1, 1))
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    with staged_directory(tmp_path / "final") as staging:
+        os.link(old, staging / "linked")
+        shutil.copy2(old, staging / "copied")
+        (staging / "new").write_text("new")
+        os.link(staging / "new", staging / "twice")
+    inode = {path.name: path.stat().st_ino for path in (tmp_path / "final").iterdir()}
+    assert inode["linked"] not in flushed
+    assert {inode["copied"], inode["new"], inode["twice"]} <= flushed
 
 
 def test_fingerprint_follows_content_and_names_only(tmp_path):

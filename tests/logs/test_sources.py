@@ -167,6 +167,14 @@ class TestEsci:
             {"query": "lamp", "product_id": "B", "grade": 2.0, "locale": "us"},
         ]
 
+    def test_an_unknown_label_is_named_with_its_row_in_the_file(self, tmp_path):
+        self.write(tmp_path)
+        pairs = pq.read_table(tmp_path / "examples.parquet").take([2, 1, 0])
+        labelled = pairs.set_column(pairs.column_names.index("esci_label"), "esci_label", [["?", "S", "X"]])
+        pq.write_table(labelled, tmp_path / "examples.parquet")
+        with pytest.raises(BadInput, match=r"row 2 has the unknown esci_label 'X' \(known: E, S, C, I\)"):
+            load("esci", tmp_path, tmp_path)
+
     def test_with_all_locales_ids_tell_them_apart(self, tmp_path):
         self.write(tmp_path)
         log = load("esci", tmp_path, tmp_path, locale="")

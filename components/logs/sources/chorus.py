@@ -50,7 +50,10 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
     try:
         pairs = csv.read_csv(ratings, convert_options=csv.ConvertOptions(column_types=types, include_columns=[*types]))
     except pa.ArrowException as error:
-        raise BadInput(f"{ratings} is not the rated query set: {str(error).splitlines()[0]}.") from error
+        raise BadInput(
+            f"{ratings} is not the rated query set: {str(error).splitlines()[0]}; its columns must be "
+            f"{', '.join(types)}."
+        ) from error
     pairs = pairs.rename_columns(["query", "product_id", "grade"])
     write_graded(writer, pairs, POSITIVE_FROM, clicks=False)
     note = "This set has judgements only: it evaluates towers, it does not train any."
@@ -66,15 +69,15 @@ def _items(path: Path) -> Iterable[dict[str, Any]]:
         else:
             items = json.loads(path.read_text(encoding="utf-8"))
     except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, IndexError) as error:
-        raise BadInput(f"{path} is not a product file of Chorus: {error}.") from error
+        raise BadInput(f"{path} is not a product file of Chorus: {error}; unpack or write it again.") from error
     if not isinstance(items, list):
-        raise BadInput(f"{path} is not a product file of Chorus: it holds no JSON list.")
+        raise BadInput(f"{path} is not a product file of Chorus: it holds no JSON list of products.")
     return items
 
 
 def _product(item: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(item, dict) or "id" not in item:
-        raise BadInput(f"{path}: a product has no id: {str(item)[:80]!r}.")
+        raise BadInput(f"{path}: a product has no id: {str(item)[:80]!r}; give it an `id` or take it out.")
     kind = item.get("attr_t_product_type")
     # attr_t_, attr_n_ and attr_b_ are text, numbers and truth values.
     attributes = {name[7:]: tidy(str(value)) for name, value in sorted(item.items()) if name.startswith("attr_")}

@@ -57,13 +57,13 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
     parts = []
     with open_parquet(examples, "examples") as file:
         _require(file.schema_arrow, examples, _LABELS)
+        done = 0
         for batch in file.iter_batches(columns=list(_LABELS)):
+            _check_labels(batch, options.locale, examples, done)
+            done += batch.num_rows
             parts.append(_kept(pa.Table.from_batches([batch]), options.locale))
     pairs = pa.concat_tables(parts)
     grades = pa.array(list(GRADES.values())).take(pc.index_in(pairs["esci_label"], pa.array(list(GRADES))))
-    if grades.null_count:
-        row = pc.index(pc.is_null(grades), True).as_py()
-        raise BadInput(f"{examples}: row {row} has the unknown esci_label {pairs['esci_label'][row].as_py()!r}.")
     columns = {
         "query": nfc_column(pairs["query"]),
         "product_id": _ids(pairs, options.locale),
@@ -76,6 +76,19 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
     record.note(note)
     if options.locale:
         record.note(f"Only the locale {options.locale} was read (logs.locale).")
+
+
+def _check_labels(rows: pa.RecordBatch, locale: str, path: Path, first_row: int) -> None:
+    """Raises BadInput for a label of the locale that has no grade; `first_row` is the number of the first row."""
+    unknown = pc.invert(pc.is_in(rows["esci_label"], value_set=pa.array(list(GRADES))))
+    if locale:
+        unknown = pc.and_(unknown, pc.equal(rows["product_locale"], locale))
+    row = pc.index(unknown, True).as_py()
+    if row >= 0:
+        raise BadInput(
+            f"{path}: row {first_row + row} has the unknown esci_label {rows['esci_label'][row].as_py()!r} (known: "
+            f"{', '.join(GRADES)}); correct the row, or run without --data to download the set."
+        )
 
 
 def _products(rows: pa.Table, locale: str) -> pa.Table:
@@ -103,4 +116,7 @@ def _ids(rows: pa.Table, locale: str) -> pa.ChunkedArray:
 def _require(schema: pa.Schema, path: Path, columns: tuple[str, ...]) -> None:
     for name in columns:
         if name not in schema.names:
-            raise BadInput(f"{path}: the column {name} is missing (its columns are {', '.join(schema.names)}).")
+            raise BadInput(
+                f"{path}: the column {name} is missing (its columns are {', '.join(schema.names)}); run without --data "
+                "to download the set."
+            )

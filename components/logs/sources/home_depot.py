@@ -67,4 +67,7 @@ def _read(path: Path) -> pa.Table:
                 return csv.read_csv(file, **options)
         return csv.read_csv(path, **options)
     except (pa.ArrowException, zipfile.BadZipFile, KeyError) as error:
-        raise BadInput(f"{path} is not the Home Depot set: {str(error).splitlines()[0]}.") from error
+        raise BadInput(
+            f"{path} is not the Home Depot set: {str(error).splitlines()[0]}; give the published train.csv, whose "
+            f"columns are {', '.join(_COLUMNS)} and more."
+        ) from error

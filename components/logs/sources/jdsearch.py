@@ -24,6 +24,7 @@ LABELS = {0: None, 1: "click", 2: "cart", 3: "order"}
 ACTIONS = {"CLICK": "click", "CART": "cart", "FLW": "favourite", "ORD": "order"}
 _BEHAVIOUR, _PRODUCTS = "user_behavior_data*.txt", "product_meta_data*.txt"
 _HISTORY = ("history_qry_list", "history_wid_list", "history_type_list")
+_MEND = "take the row out, or unpack the published file again."
 
 
 def files(data: Path) -> list[Path]:
@@ -95,7 +96,7 @@ def _load_search(rows: RowBuffer, number: int, line: dict[str, str], path: Path)
     search = f"{user}-now"
     wids, labels = _items(line["candidate_wid_list"]), _items(line["candidate_label_list"])
     if len(wids) != len(labels):
-        raise BadInput(f"{path}: row {number} has {len(wids)} candidates but {len(labels)} labels.")
+        raise BadInput(f"{path}: row {number} has {len(wids)} candidates but {len(labels)} labels; {_MEND}")
     rows.add("searches", {"search_id": search, "timestamp": NOW, "query": _spaced(line["query"]), "user_id": user})
     pairs = sorted(zip(wids, labels, strict=True), key=lambda pair: hashlib.md5((search + pair[0]).encode()).digest())
     for wid, label in dict(pairs).items():
@@ -104,7 +105,9 @@ def _load_search(rows: RowBuffer, number: int, line: dict[str, str], path: Path)
         try:
             action = LABELS[int(float(label))]
         except (KeyError, ValueError) as error:
-            raise BadInput(f"{path}: row {number} has the unknown candidate label {label!r}; known: 0 to 3.") from error
+            raise BadInput(
+                f"{path}: row {number} has the unknown candidate label {label!r} (known: 0 to 3); {_MEND}"
+            ) from error
         if action:
             rows.add("events", {"timestamp": NOW + timedelta(seconds=1), "action": action, **common})
     queries, products, actions = (_items(line[name]) for name in _HISTORY)
@@ -112,11 +115,11 @@ def _load_search(rows: RowBuffer, number: int, line: dict[str, str], path: Path)
     if products in ([], ["-1"]):
         return set(wids)
     if not len(queries) == len(products) == len(actions) == len(gaps) - 1:
-        raise BadInput(f"{path}: row {number} has history lists of different lengths.")
+        raise BadInput(f"{path}: row {number} has history lists of different lengths; {_MEND}")
     for place, moment in enumerate(_moments(gaps, path, number)):
         if actions[place] not in ACTIONS:
             raise BadInput(
-                f"{path}: row {number} has the unknown action {actions[place]!r}; known: {', '.join(ACTIONS)}."
+                f"{path}: row {number} has the unknown action {actions[place]!r} (known: {', '.join(ACTIONS)}); {_MEND}"
             )
         past = None
         if queries[place] != "-1":
@@ -141,7 +144,9 @@ def _moments(gaps: list[str], path: Path, number: int) -> list[datetime]:
     try:
         seconds = [int(float(gap)) for gap in gaps]
     except ValueError as error:
-        raise BadInput(f"{path}: row {number} has a gap in history_time_list that is no number ({error}).") from error
+        raise BadInput(
+            f"{path}: row {number} has a gap in history_time_list that is no number ({error}); {_MEND}"
+        ) from error
     moments, moment = [], NOW - timedelta(seconds=1)
     for gap in reversed(seconds[1:]):
         moment -= timedelta(seconds=max(gap, 0))
@@ -154,11 +159,13 @@ def _records(path: Path, columns: int) -> Iterator[tuple[dict[str, str], int]]:
     with open(path, encoding="utf-8", newline="\n") as file:
         header = file.readline().rstrip("\r\n").split("\t")
         if len(header) != columns:
-            raise BadInput(f"{path}: {columns} columns are expected, its header has {len(header)}.")
+            raise BadInput(
+                f"{path}: {columns} columns are expected, its header has {len(header)}; give the published file."
+            )
         for number, text in enumerate(file):
             fields = text.rstrip("\r\n").split("\t")
             if len(fields) != columns:
-                raise BadInput(f"{path}: row {number} has {len(fields)} columns instead of {columns}.")
+                raise BadInput(f"{path}: row {number} has {len(fields)} columns instead of {columns}; {_MEND}")
             yield dict(zip(header, fields, strict=True)), len(text.encode())
 
 

@@ -136,7 +136,7 @@ def _moment(item: dict[str, Any]) -> datetime:
     except (ValueError, OverflowError, OSError) as error:
         raise BadInput(
             f"UBI: the document of query {item.get('query_id')!r} has the timestamp {value!r}, "
-            "which is neither ISO 8601 nor epoch milliseconds."
+            "which is neither ISO 8601 nor epoch milliseconds; write it as one of them or take the document out."
         ) from error
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -157,9 +157,11 @@ def _documents(paths: list[Path], label: str) -> Iterator[tuple[str, dict[str, A
                 try:
                     item = json.loads(body if tab and not head.lstrip().startswith("{") else line)
                 except json.JSONDecodeError as error:
-                    raise BadInput(f"{path}: line {number + 1} is not JSON ({error}).") from error
+                    raise BadInput(
+                        f"{path}: line {number + 1} is not JSON ({error}); mend the line or take it out."
+                    ) from error
                 if not isinstance(item, dict):
-                    raise BadInput(f"{path}: line {number + 1} holds no document: {line[:60]!r}.")
+                    raise BadInput(f"{path}: line {number + 1} holds no document: {line[:60]!r}; take it out.")
                 if len(item) == 1 and next(iter(item)) in ("index", "create"):
                     index = str(next(iter(item.values())).get("_index", ""))
                     continue
@@ -179,4 +181,4 @@ def _lines(path: Path) -> Iterator[str]:
         with open(path, encoding="utf-8") as file:
             yield from (line for line in file if line.strip())
     except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not a UBI log: {error}.") from error
+        raise BadInput(f"{path} is not a UBI log: {error}; export the index again as one document a line.") from error

@@ -62,7 +62,11 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
     for name, column, bad in (("label", given["label"], grades), ("query_id", given["query_id"], place)):
         if bad.null_count:
             row = pc.index(pc.is_null(bad), True).as_py()
-            raise BadInput(f"{labels}: row {row} has the unknown {name} {column[row].as_py()!r}.")
+            known = ", ".join(GRADES) if name == "label" else f"those of {queries.name}"
+            raise BadInput(
+                f"{labels}: row {row} has the unknown {name} {column[row].as_py()!r} (known: {known}); correct the "
+                "row, or run without --data to download the set."
+            )
     texts = nfc_column(asked["query"]).take(place)
     pairs = pa.table({"query": texts, "product_id": given["product_id"], "grade": grades})
     write_graded(writer, pairs, POSITIVE_FROM)
@@ -79,7 +83,9 @@ def _read(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
             convert_options=csv.ConvertOptions(column_types=types, include_columns=list(types)),
         )
     except (pa.ArrowException, KeyError) as error:
-        raise BadInput(f"{path} is not the WANDS file: {str(error).splitlines()[0]}.") from error
+        raise BadInput(
+            f"{path} is not the WANDS file: {str(error).splitlines()[0]}; run without --data to download the set."
+        ) from error
 
 
 def _features(column: list[str | None]) -> pa.Array:

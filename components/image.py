@@ -6,13 +6,13 @@ from typing import Any
 
 from kfp import dsl
 
-IMAGE = os.environ.get("TOWERLINE_IMAGE", "towerline-python:0.1.0")
+IMAGE = os.environ.get("TOWERLINE_IMAGE") or "towerline-python:0.1.0"
 """The image of every task whose room has none of its own."""
 
 
 def image_of(room: str) -> str:
     """The image of one room's tasks: TOWERLINE_IMAGE_<ROOM>, such as TOWERLINE_IMAGE_TOWERS, else IMAGE."""
-    return os.environ.get(f"TOWERLINE_IMAGE_{room.upper()}", IMAGE)
+    return os.environ.get(f"TOWERLINE_IMAGE_{room.upper()}") or IMAGE
 
 
 def component(function: Callable[..., Any]) -> Any:

@@ -4,12 +4,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import NotFound, Unavailable
+from components.common.errors import BadSetting, NotFound, Unavailable
+from components.common.files import write_text
 from components.image import IMAGE
 
 Dag = Callable[..., Any]
@@ -19,16 +23,24 @@ PIPELINE_NAME = "towerline"
 def compile_pipeline(dag: Dag, path: Path, image: str | None = None) -> None:
     """Writes the pipeline as Kubeflow's intermediate representation (YAML).
 
-    Every task runs in `image`, but for those of a room that has an image of its own (TOWERLINE_IMAGE_<ROOM>).
+    Every task runs in `image`, but for those of a room that has an image of its own (TOWERLINE_IMAGE_<ROOM>). Raises
+    BadSetting for a path that is no YAML file or an image that is no reference.
     """
     from kfp import compiler
 
+    if path.is_dir() or path.suffix not in (".yaml", ".yml"):
+        raise BadSetting(f"-o {path} must name a file that ends in .yaml, for example -o pipeline.yaml.")
+    image = image or IMAGE
+    if not re.fullmatch(r"[\w.:/@-]+", image):
+        raise BadSetting(f"the image {image!r} is no reference such as registry.example.com/towerline-python:0.1.0.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(dag, str(path))
-    if image and image != IMAGE:
-        path.write_text(
-            path.read_text(encoding="utf-8").replace(f"image: {IMAGE}", f"image: {image}"), encoding="utf-8"
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(dag, str(compiled))
+        text = re.sub(
+            rf"^( *image: ){re.escape(IMAGE)}$", rf"\g<1>{image}", compiled.read_text(encoding="utf-8"), flags=re.M
         )
+    write_text(path, text)
 
 
 class Cluster:
@@ -47,18 +59,18 @@ class Cluster:
     def connect(cls, host: str | None, namespace: str | None = None, account: str | None = None) -> "Cluster":
         """A connection to the API at `host`.
 
-        Raises Unavailable when nothing answers there, NotFound without host, or without a namespace where one is
-        needed.
+        Raises Unavailable when nothing answers there, or something else does; NotFound without host, or without a
+        namespace where one is needed; BadSetting for a host that is no URL.
         """
         if not host:
             raise NotFound("which Kubeflow? Give its API with --host, for example --host http://localhost:8888.")
-        import kfp
-
+        if not re.match(r"https?://[^/]", host):
+            raise BadSetting(f"--host {host} must begin with http:// or https://, as http://localhost:8888 does.")
         with _one_sentence(host):
-            client = kfp.Client(
-                host=host,
-                namespace=namespace or os.environ.get("TOWERLINE_KFP_NAMESPACE") or "kubeflow",
-                existing_token=os.environ.get("TOWERLINE_KFP_TOKEN"),
+            client = _client(
+                host,
+                namespace or os.environ.get("TOWERLINE_KFP_NAMESPACE") or "kubeflow",
+                os.environ.get("TOWERLINE_KFP_TOKEN") or None,
             )
             several_users = client.get_kfp_healthz().multi_user
         if not several_users:
@@ -183,6 +195,33 @@ class Cluster:
             return pipeline_id, made.pipeline_version_id
 
 
+def _client(host: str, namespace: str, token: str | None) -> Any:
+    """Kubeflow's client, but one that asks for the API's health once and takes no login page for an answer.
+
+    Its own check logs five refusals with their tracebacks, and believes whatever answers with 200.
+    """
+    import kfp
+    import kfp_server_api
+
+    class Client(kfp.Client):
+        def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+            answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False)
+            try:
+                health = json.loads(answer.data)
+            except ValueError:
+                health = None
+            if not isinstance(health, dict):
+                raise Unavailable(
+                    f"{host} answers, but not as Kubeflow Pipelines does (a login page?); check the address, and give "
+                    "a token in TOWERLINE_KFP_TOKEN where one is asked for."
+                )
+            return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(health.get("multi_user")))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the client greets with one
+        return Client(host=host, namespace=namespace, existing_token=token)
+
+
 def _named(name: str) -> str:
     """The API's filter for one name."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
@@ -207,12 +246,13 @@ def _enabled(job: Any) -> bool:
 
 @contextlib.contextmanager
 def _one_sentence(host: str) -> Iterator[None]:
-    """Turns the client's many network and API errors into one Unavailable sentence."""
+    """Turns the client's many network and API errors into one Unavailable sentence, and its prints into notes."""
     from kfp_server_api.exceptions import ApiException, OpenApiException
     from urllib3.exceptions import HTTPError
 
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except ApiException as error:
         answer = f"{error.status} {error.reason}"
         raise Unavailable(f"Kubeflow at {host} answered {answer}; check token, namespace and names.") from None

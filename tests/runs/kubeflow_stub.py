@@ -32,6 +32,9 @@ class Kubeflow:
         self.recurring: list[dict[str, Any]] = []
         self.tokens: set[str | None] = set()
         self.multi_user = False
+        self.instead: tuple[int, bytes] | None = None
+        """What answers in the API's place: a login page, say."""
+        self.asked = 0
         self.namespaces: set[str] = set()
         self.url = ""
 
@@ -125,8 +128,12 @@ def running_kubeflow() -> Iterator[Kubeflow]:
             state.tokens.add(self.headers.get("Authorization"))
             url = urlparse(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, value = state.answer(self.command, url.path, parse_qs(url.query), body)
-            data = json.dumps(value).encode()
+            state.asked += 1
+            if state.instead is not None:
+                status, data = state.instead
+            else:
+                status, value = state.answer(self.command, url.path, parse_qs(url.query), body)
+                data = json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

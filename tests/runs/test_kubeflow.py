@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.common.errors import NotFound, Unavailable
+from components.common.errors import BadSetting, NotFound, Unavailable
+from components.image import IMAGE
 from components.runs.commands import main
 from components.runs.kubeflow import Cluster, compile_pipeline
 from components.runs.state import TASKS
@@ -158,7 +160,7 @@ def test_the_image_of_every_task_is_a_setting(tmp_path):
 
 
 def test_a_room_may_have_an_image_of_its_own(tmp_path):
-    own = "registry.example/towerline-python-gpu:1.2"
+    own = f"{IMAGE}-cuda"  # begins as the others' image does
     environment = {**os.environ, "TOWERLINE_IMAGE_TOWERS": own}
     words = [sys.executable, "pipeline.py", "compile", "-o", str(tmp_path / "p.yaml"), "--image", "other-python:3"]
     subprocess.run(words, check=True, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
@@ -166,6 +168,21 @@ def test_a_room_may_have_an_image_of_its_own(tmp_path):
     images = {name: item["container"]["image"] for name, item in spec["deploymentSpec"]["executors"].items()}
     assert images.pop("exec-train-towers") == own
     assert set(images.values()) == {"other-python:3"}
+
+
+def test_an_empty_image_in_the_environment_is_none(tmp_path):
+    environment = {**os.environ, "TOWERLINE_IMAGE": "", "TOWERLINE_IMAGE_TOWERS": ""}
+    words = [sys.executable, "pipeline.py", "compile", "-o", str(tmp_path / "p.yaml"), "--image", "other-python:3"]
+    subprocess.run(words, check=True, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
+    spec = next(iter(yaml.safe_load_all((tmp_path / "p.yaml").read_text())))
+    assert {item["container"]["image"] for item in spec["deploymentSpec"]["executors"].values()} == {"other-python:3"}
+
+
+@pytest.mark.parametrize(("output", "image"), [(".", None), ("p.txt", None), ("p.yaml", "a b"), ("p.yaml", "a\nb: c")])
+def test_what_cannot_be_compiled_is_one_sentence_and_leaves_nothing(tmp_path, output, image):
+    with pytest.raises(BadSetting):
+        compile_pipeline(towerline, tmp_path / output, image)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_version_is_found_among_many(kubeflow):
@@ -281,3 +298,33 @@ def test_the_token_comes_from_the_environment(kubeflow, monkeypatch):
 def test_a_dead_host_is_one_sentence():
     with pytest.raises(Unavailable, match=r"^Kubeflow at http://127\.0\.0\.1:9 does not answer"):
         Cluster.connect("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"<!DOCTYPE html><html>Log in</html>", "not as Kubeflow Pipelines does (a login page?)"),
+        (200, b"[]", "not as Kubeflow Pipelines does"),
+        (401, b"no", "answered 401 Unauthorized; check token"),
+        (503, b"<html>", "answered 503 Service Unavailable"),
+    ],
+)
+def test_what_answers_in_kubeflows_place_is_asked_once_and_is_one_sentence(kubeflow, capfd, status, body, said):
+    kubeflow.instead = (status, body)
+    assert main(towerline, ["submit", "--host", kubeflow.url]) == 5
+    out, err = capfd.readouterr()
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert kubeflow.asked == 1
+
+
+@pytest.mark.parametrize("host", ["localhost:8888", "ftp://kubeflow", "http://"])
+def test_a_host_that_is_no_url_is_refused(host):
+    with pytest.raises(BadSetting, match="must begin with http:// or https://"):
+        Cluster.connect(host)
+
+
+def test_what_submit_prints_as_json_is_json_alone(kubeflow, capsys):
+    assert main(towerline, ["submit", "--host", kubeflow.url, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"run_id", "name", "pipeline_version"}

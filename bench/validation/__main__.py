@@ -7,8 +7,8 @@
 Each measurement runs in a process of its own, warmed up on a tiny log, so that peak memory is its own. The expectation
 suites are left out unless `--suites` (they see a bounded sample and take a constant time, most of it their import).
 Prints one JSON object a row and fails beyond `expected.toml`; the processor's seconds count, so that a machine used by
-others measures the same. Beside its day a new night reads the summaries of the other days, which costs the same for
-every size of day: with few events a day this is most of the night.
+others measures the same. Beside its day a new night links and compares what is known of the other days. That costs the
+same for every size of day, and is stated apart: `beyond_an_old_day`, in processor's seconds for each of them.
 """
 
 import argparse
@@ -125,10 +125,21 @@ def night(folder: Path, days: int, per_day: int, suites: str) -> list[str]:
     new = apart("validation", str(log), str(folder / "night"), statistics, suites)
     clocks = ("seconds", "cpu_seconds")
     worth = {f"days_worth_by_{clock}": round(new[clock] / (whole[clock] / days), 2) for clock in clocks}
-    show(measure="night", days=days, per_day=per_day, whole_window=whole, new_night=new, **worth)
-    found = worth["days_worth_by_cpu_seconds"]
-    short = per_day >= EXPECTED["night"]["events_a_day"] and found > EXPECTED["night"]["days_worth"]
-    return [f"a new night of {per_day:,} events costs {found} days' worth"] if short else []
+    beyond = round((new["cpu_seconds"] - whole["cpu_seconds"] / days) / days, 4)
+    show(
+        measure="night",
+        days=days,
+        per_day=per_day,
+        whole_window=whole,
+        new_night=new,
+        **worth,
+        beyond_an_old_day=beyond,
+    )
+    found, limits = worth["days_worth_by_cpu_seconds"], EXPECTED["night"]
+    faults = [f"an old day costs a new night {beyond} s"] if beyond > limits["beyond_an_old_day"] else []
+    if per_day >= limits["events_a_day"] and found > limits["days_worth"]:
+        faults.append(f"a new night of {per_day:,} events costs {found} days' worth")
+    return faults
 
 
 def main() -> int:

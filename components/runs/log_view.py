@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.runs.plots import day_panels
+from components.runs.plots import Chart, day_panels
 
 _PANELS = {
     "searches": "searches",
@@ -20,8 +20,9 @@ def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
     """What the report shows of a verdict (`data_gate.json`).
 
     Returns `{"reason", "rows", "alarms", "compared_with", "quarantine", "unreadable", "judged", "notes",
-    "day_chart", "funnel", "funnel_days"}`; `funnel` is a list of `{"step", "events", "share": of the largest step,
-    "of_clicks"}` over the days that have impressions, `funnel_days` of them, or over all days where none has.
+    "day_chart", "limit_chart", "funnel", "funnel_days"}`; `funnel` is a list of `{"step", "events", "share": of the
+    largest step, "of_clicks"}` over the days that have impressions, `funnel_days` of them, or over all days where none
+    has.
     """
     days = verdict.get("days", [])
     shown = [day for day in days if day.get("impression")]
@@ -36,9 +37,17 @@ def log_view(verdict: dict[str, Any]) -> dict[str, Any]:
         "judged": _span(verdict.get("judged_days") or [verdict.get("newest_day") or "The log"]),
         "notes": verdict.get("notes", []),
         "day_chart": day_panels("Each day of the log, the newest marked", [day["day"] for day in days], panels),
+        "limit_chart": _limit_chart([day["day"] for day in days], verdict.get("limits", [])),
         "funnel": _funnel(shown or days),
         "funnel_days": len(shown),
     }
+
+
+def _limit_chart(days: list[str], limits: list[dict[str, Any]]) -> Chart | None:
+    names = [item["measure"] if item["measure"] == "searches" else f"{item['measure']}s" for item in limits]
+    panels = {name: item["times"] for name, item in zip(names, limits, strict=True)}
+    bounds = {name: (item["warn"], item["stop"]) for name, item in zip(names, limits, strict=True)}
+    return day_panels("Each day's volume in usual days, with the limits of the gate", days, panels, bounds)
 
 
 def _span(days: list[str]) -> str:

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 LIGHT = ("#0072b2", "#c04e00", "#007a59", "#a8487f", "#7d5d00", "#6a4fc0", "#666666")
@@ -113,8 +114,17 @@ def interval_chart(
     return Chart(title, _both(draw), ["", *names], rows)
 
 
-def day_panels(title: str, days: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> Chart | None:
-    """One small panel a measure over the same days, each from 0, the newest day marked; None without days."""
+def day_panels(
+    title: str,
+    days: Sequence[str],
+    panels: Mapping[str, Sequence[float | None]],
+    bounds: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> Chart | None:
+    """One small panel a measure over the same days, each from 0, the newest day marked; None without days.
+
+    `bounds` gives a panel dashed lines where a multiple of the usual warns and dotted ones where it stops, above and
+    below, and the table a row of each.
+    """
     shown = {name: values for name, values in panels.items() if any(value is not None for value in values)}
     if not days or not shown:
         return None
@@ -130,7 +140,11 @@ def day_panels(title: str, days: Sequence[str], panels: Mapping[str, Sequence[fl
             axes.plot(xs, ys, color=LIGHT[0], linewidth=1.6)
             axes.plot(xs[-1:], ys[-1:], "o", color=LIGHT[1], markersize=5)
             axes.set_title(name, fontsize=9, color=_INK, loc="left")
-            axes.set_ylim(0, max(ys) * 1.12 or 1)
+            warn, stop = bounds.get(name, (0.0, 0.0))
+            for limit, style in ((warn, "--"), (stop, ":")):
+                for height in (limit, 1 / limit) if limit else ():
+                    axes.axhline(height, color=LIGHT[1], linestyle=style, linewidth=1.1)
+            axes.set_ylim(0, max(*ys, stop) * 1.12 or 1)
             axes.set_xlim(-0.5, len(days) - 0.5)
             axes.set_xticks(
                 [0, len(days) - 1] if len(days) > 1 else [0], [day[5:] for day in {days[0]: 0, days[-1]: 0}]
@@ -139,6 +153,11 @@ def day_panels(title: str, days: Sequence[str], panels: Mapping[str, Sequence[fl
             axes.yaxis.set_major_formatter(_short)
 
     rows = [[day, *(_text(values[place]) for values in shown.values())] for place, day in enumerate(days)]
+    for word, place in (("warns", 0), ("stops", 1)) if bounds else ():
+        limits = [bounds[name][place] for name in shown]
+        rows.append(
+            [f"{word} beyond", *(f"{_text(1 / limit)} or {_text(limit)}" if limit else "-" for limit in limits)]
+        )
     return Chart(title, _both(draw), ["day", *shown], rows)
 
 

@@ -1,14 +1,15 @@
 """What a day is compared with: the days before it, and the window the served release was trained on."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from components.common.files import read_json
-from components.validation.identity import Catalogue
+from components.validation.counts import HashedCounts
+from components.validation.identity import Catalogue, Mix
 from components.validation.ledger import Outcome, Store
 from components.validation.summaries import Summary
 
@@ -18,11 +19,12 @@ _MOST = 0.75
 
 @dataclass
 class Baseline:
-    """A past to compare with. `label` completes "against ..."; summaries are None where it has none.
+    """A past to compare with. `label` completes "against ..."; summaries, without sketches, are None where it has none.
 
     `daily` holds the hours' counts a day of searches [24] and of events [5 actions, 24], oldest first; none where the
-    past is no daily one, and then no day's volume or hours are compared with it: `irregular` says why. `mixes` reads
-    the categories and brands of its last days' events. The summaries hold the heavy hitters that `drift` compares.
+    past is no daily one, and then no day's volume or hours are compared with it: `irregular` says why. `unknown` counts
+    the query words that the catalogue lacks, and all. `mix` counts events by category and brand, `mixes` those of the
+    last days one by one; None and none without events.
     """
 
     label: str
@@ -31,7 +33,9 @@ class Baseline:
     products: Summary | None = None
     daily: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"searches": [], "events": []})
     irregular: list[str] = field(default_factory=list)
-    mixes: Callable[[], list[tuple[dict[str, float], dict[str, float]]]] = list
+    unknown: tuple[float, float] = (0.0, 0.0)
+    mix: Mix | None = None
+    mixes: deque[Mix] = field(default_factory=lambda: deque(maxlen=_MIXED))
 
     def table(self, name: str) -> Summary | None:
         """The summary of a table over the whole past."""
@@ -41,7 +45,7 @@ class Baseline:
 
 def read_summary(root: Path, key: str) -> Summary:
     """A partition's summary in a statistics folder."""
-    return Summary.from_json(read_json(root / key / "summary.json"))
+    return Summary.load(root / key)
 
 
 def good_days(outcomes: dict[str, Outcome], table: str) -> list[str]:
@@ -50,11 +54,11 @@ def good_days(outcomes: dict[str, Outcome], table: str) -> list[str]:
 
 
 def window(root: Path, outcomes: dict[str, Outcome], table: str, days: list[str]) -> Iterator[Summary]:
-    """The summaries of some days, read one at a time."""
+    """The summaries of some days without their sketches, read one at a time."""
     present = set(good_days(outcomes, table))
     for day in days:
         if day in present:
-            yield read_summary(root, f"{table}/dt={day}")
+            yield Summary.load(root / f"{table}/dt={day}", sketches=False)
 
 
 def trailing(root: Path, outcomes: dict[str, Outcome], day: str, count: int, catalogue: Catalogue) -> Baseline | None:
@@ -118,15 +122,13 @@ def _fill(
     def seen(table: str) -> Iterator[Summary]:
         for summary in window(root, outcomes, table, days[table]):
             base.daily[table].append(summary.figures["hours"])
+            for counts in summary.counts.values():
+                _count(base, table, counts, catalogue)
+            summary.counts = {}
             yield summary
 
-    def mixes() -> list[tuple[dict[str, float], dict[str, float]]]:
-        last = window(root, outcomes, "events", days["events"][-_MIXED:])
-        return [catalogue.mix(summary.heavy["product_id"].counts()) for summary in last]
-
-    base.mixes = mixes
-    base.searches = Summary.merge(seen("searches"), heavy=("query_words",))
-    base.events = Summary.merge(seen("events"), heavy=("product_id",))
+    base.searches = Summary.merge(seen("searches"))
+    base.events = Summary.merge(seen("events"))
     for table, known in days.items():
         if newest is None:
             base.daily[table] = []
@@ -138,3 +140,14 @@ def _fill(
                 f"Only {len(known)} of the {span} days from {known[0]} to {known[-1]} hold {table}: the volume and the "
                 f"hours of {newest} were not compared with them."
             )
+
+
+def _count(base: Baseline, table: str, counts: HashedCounts, catalogue: Catalogue) -> None:
+    """Adds a day's words or products to the baseline's counts."""
+    if table == "searches":
+        missing, total = catalogue.unknown_share(counts)
+        base.unknown = base.unknown[0] + missing, base.unknown[1] + total
+        return
+    mix = catalogue.mix(counts)
+    base.mix = mix if base.mix is None else (base.mix[0] + mix[0], base.mix[1] + mix[1])
+    base.mixes.append(mix)

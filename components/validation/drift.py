@@ -50,21 +50,21 @@ def searches_drift(
             f"the distributions differ by {new.gap(old):.2f}."
         )
         yield Finding("query_length", text, level)
-    yield from _unknown_words(day, now, before, base.label, catalogue, settings)
+    yield from _unknown_words(day, now, base, catalogue, settings)
 
 
 def _unknown_words(
-    day: str, now: Summary, before: Summary, label: str, catalogue: Catalogue, settings: ValidationSettings
+    day: str, now: Summary, base: Baseline, catalogue: Catalogue, settings: ValidationSettings
 ) -> Iterable[Finding]:
-    missing, total = catalogue.unknown_share(now.heavy["query_words"].counts())
-    base_missing, base_total = catalogue.unknown_share(before.heavy["query_words"].counts())
+    missing, total = catalogue.unknown_share(now.counts["query_words"])
+    base_missing, base_total = base.unknown
     if not total or not base_total or share_change(missing, total, base_missing, base_total) == 1.0:
         return
     rise = missing / total - base_missing / base_total
     if level := severity(rise, settings.searches_unknown_words):
         text = (
             f"{percent(missing / total)} of the query words of {day} occur nowhere in the catalogue, against "
-            f"{percent(base_missing / base_total)} in {label}."
+            f"{percent(base_missing / base_total)} in {base.label}."
         )
         yield Finding("unknown_words", text, level)
 
@@ -173,9 +173,9 @@ def _conversion(day: str, now: Summary, before: Summary, label: str, settings: V
 def _mixes(
     day: str, now: Summary, base: Baseline, catalogue: Catalogue, settings: ValidationSettings, cluster: float
 ) -> Iterable[Finding]:
-    assert base.events is not None
-    current = catalogue.mix(now.heavy["product_id"].counts())
-    past = catalogue.mix(base.events.heavy["product_id"].counts())
+    if base.mix is None:
+        return
+    current, past = (catalogue.named(mix) for mix in (catalogue.mix(now.counts["product_id"]), base.mix))
     parts = (
         ("traffic_categories", settings.events_category_mix, "categories"),
         ("traffic_brands", settings.events_brand_mix, "brands"),
@@ -183,7 +183,7 @@ def _mixes(
     for place, (name, limits, noun) in enumerate(parts):
         moved = divergence(current[place], past[place], cluster)
         if severity(moved, limits):
-            moved -= _natural([mixes[place] for mixes in base.mixes()], cluster)
+            moved -= _natural([catalogue.named(mix)[place] for mix in base.mixes], cluster)
         if level := severity(moved, limits):
             moves = largest_moves(current[place], past[place])
             yield Finding(name, f"Events of {day} go to other {noun} than in {base.label}: {moves}.", level)

@@ -1,17 +1,18 @@
 """The ids that other tables refer to: the catalogue's products and each day's searches, as sorted 64-bit hashes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from components.common.files import read_json, write_json
-from components.validation.hashing import hash_strings
+from components.validation.counts import HashedCounts
 
 _SEARCHES = "searches.npy"
+
+Mix = tuple[np.ndarray, np.ndarray]
+"""Counts by category, float64 [categories of a catalogue], and by brand, float64 [brands]; they add up over days."""
 
 
 def among(hashes: np.ndarray, ordered: np.ndarray) -> np.ndarray:
@@ -44,24 +45,23 @@ class Catalogue:
     brands: list[str]
     words: np.ndarray
 
-    def mix(self, counts: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-        """Counts by top two levels of category and by brand, of counts by product id; unknown products are left out."""
-        place = place_of(hash_strings(pa.array(list(counts), pa.string())), self.ids)
-        values = np.fromiter(counts.values(), dtype=np.float64, count=len(counts))[place >= 0]
-        place = place[place >= 0]
-        categories: dict[str, float] = {}
-        for name, count in _sums(self.categories, self.category[place], values):
-            top = top_levels(name)
-            categories[top] = categories.get(top, 0.0) + count
-        return categories, dict(_sums(self.brands, self.brand[place], values))
+    def mix(self, counts: HashedCounts) -> Mix:
+        """Counts by category and by brand, of counts by product id; products it does not have are left out."""
+        place = place_of(counts.hashes, self.ids)
+        known, values = place[place >= 0], counts.counts[place >= 0]
+        return _sums(self.category[known], values, self.categories), _sums(self.brand[known], values, self.brands)
 
-    def unknown_share(self, counts: dict[str, float]) -> tuple[float, float]:
+    def named(self, mix: Mix) -> tuple[dict[str, float], dict[str, float]]:
+        """A mix by the top two levels of the category's path, and by the brand's name."""
+        categories: dict[str, float] = {}
+        for code in np.flatnonzero(mix[0]):
+            top = top_levels(self.categories[code])
+            categories[top] = categories.get(top, 0.0) + float(mix[0][code])
+        return categories, {self.brands[code]: float(mix[1][code]) for code in np.flatnonzero(mix[1])}
+
+    def unknown_share(self, counts: HashedCounts) -> tuple[float, float]:
         """(count of words the catalogue does not have, count of all words) of word counts."""
-        if not counts:
-            return 0.0, 0.0
-        values = np.fromiter(counts.values(), dtype=np.float64)
-        known = among(hash_strings(pa.array(list(counts), pa.string())), self.words)
-        return float(values[~known].sum()), float(values.sum())
+        return float(counts.counts[~among(counts.hashes, self.words)].sum()), float(counts.counts.sum())
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,10 +76,9 @@ class Catalogue:
         return Catalogue(**arrays, categories=names["categories"], brands=names["brands"])
 
 
-def _sums(names: list[str], codes: np.ndarray, values: np.ndarray) -> Iterator[tuple[str, float]]:
-    """The sum of `values` [n] by name, for codes int32 [n] >= 0; names without any are left out."""
-    sums = np.bincount(codes[codes >= 0], weights=values[codes >= 0], minlength=len(names))
-    return ((names[code], float(sums[code])) for code in np.flatnonzero(sums))
+def _sums(codes: np.ndarray, values: np.ndarray, names: list[str]) -> np.ndarray:
+    """float64 [names]: the sum of `values` [n] by code int32 [n]; -1 is left out."""
+    return np.bincount(codes[codes >= 0], weights=values[codes >= 0], minlength=len(names))
 
 
 def top_levels(category: str, levels: int = 2) -> str:
@@ -124,31 +123,36 @@ def search_ids(folder: Path) -> np.ndarray:
     return mapped
 
 
-def repeated_across(folders: dict[str, Path], bucket_rows: int = 4_000_000) -> dict[str, np.ndarray]:
+def repeated_across(folders: dict[str, Path], fresh: set[str], bucket_rows: int = 4_000_000) -> dict[str, np.ndarray]:
     """Search ids that an earlier day already has: by day, uint64 ascending, days without any left out.
 
-    `folders` maps each day to the folder of its `DaySearches`. Works through ranges of the hash, so memory is bounded
-    by `bucket_rows` plus one bucket a day, not by the window.
+    `folders` maps each day to the folder of its `DaySearches`; days that are not `fresh` are known to share none among
+    themselves. Works through ranges of the hash, so memory is bounded by `bucket_rows` plus one bucket a day, not by
+    the window.
     """
     arrays = {day: search_ids(folder) for day, folder in sorted(folders.items()) if (folder / _SEARCHES).is_file()}
-    total = sum(len(ids) for ids in arrays.values())
-    buckets = max(1, -(-total // bucket_rows))
+    total = sum(len(ids) for day, ids in arrays.items() if day in fresh)
+    buckets = -(-total // bucket_rows)
     edges: list[int | None] = [(2**64 * i) // buckets for i in range(buckets)] + [None]
     found: dict[str, list[np.ndarray]] = {}
     for low, high in pairwise(edges):
-        seen = np.zeros(0, dtype=np.uint64)
         parts = {day: _between(ids, low, high) for day, ids in arrays.items()}
-        everything = np.sort(np.concatenate(list(parts.values()))) if parts else seen
-        twice = np.unique(everything[1:][everything[1:] == everything[:-1]])
-        if len(twice) == 0:
-            continue
-        for day, ids in parts.items():
+        seen = np.zeros(0, dtype=np.uint64)
+        twice = _twice(parts, fresh)
+        for day, ids in parts.items() if len(twice) else ():
             here = twice[among(twice, ids)]
             again = here[among(here, seen)]
             if len(again):
                 found.setdefault(day, []).append(again)
             seen = np.union1d(seen, here)
     return {day: np.concatenate(parts) for day, parts in found.items()}
+
+
+def _twice(parts: dict[str, np.ndarray], fresh: set[str]) -> np.ndarray:
+    """The ids of fresh days that another day has too, uint64 ascending; `parts` maps days to ids, ascending."""
+    new = np.sort(np.concatenate([ids for day, ids in parts.items() if day in fresh]))
+    known = [new[among(new, ids)] for day, ids in parts.items() if day not in fresh]
+    return np.unique(np.concatenate([new[1:][new[1:] == new[:-1]], *known]))
 
 
 def _between(ids: np.ndarray, low: int | None, high: int | None) -> np.ndarray:

@@ -3,23 +3,24 @@
 `statistics/`::
 
     statistics.json                  window, rules, and the outcome of every partition with its files' fingerprints
-    products/                        summary.json, and the catalogue's ids, categories and words (.npy, names.json)
-    searches/dt=YYYY-MM-DD/          summary.json, and the day's search ids, times and users (searches.npy)
-    events/dt=YYYY-MM-DD/            summary.json, and the products that occur (products.npy)
+    products/                        summary, and the catalogue's ids, categories and words (.npy, names.json)
+    searches/dt=YYYY-MM-DD/          summary, and the day's search ids, times and users (searches.npy)
+    events/dt=YYYY-MM-DD/            summary, and the products that occur (products.npy)
     kept/, quarantined/              good and bad rows of files that had bad ones (linked into checked/, quarantine/)
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from components.common.errors import BadInput, TowerlineError
 from components.common.files import read_json, sha256_file
 from components.validation.alarms import Finding
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -70,11 +71,10 @@ class Outcome:
 
 
 class Store:
-    """An earlier run's statistics folder, or none: `Store(None)` has nothing."""
+    """An earlier run's statistics folder with the content of its statistics.json; `Store(None)` has nothing."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, body: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.path = path
-        body: dict[str, Any] = read_json(path / "statistics.json") if path is not None else {}
         self.outcomes = {key: Outcome(**value) for key, value in body.get("partitions", {}).items()}
         self.accepted = [(str(name), str(scope)) for name, scope in body.get("accepted", [])]
         self.source = str(body.get("source", ""))
@@ -107,9 +107,18 @@ def open_store(text: str) -> tuple[Store, str]:
         body = read_json(folder / "statistics.json")
         if not isinstance(body, dict) or body.get("format") != FORMAT:
             return Store(None), f"The statistics in {folder} have another format; nothing is compared with them."
-        return Store(folder), ""
+        return Store(folder, body), ""
     except (TowerlineError, TypeError, OSError) as error:
         return Store(None), f"The statistics in {folder} can't be read ({error}); nothing is compared with them."
+
+
+def untouched(root: Path, paths: Iterable[Path], earlier: Outcome) -> bool:
+    """True when these files are those of `earlier`, by their names, sizes and modification times."""
+    found = {}
+    for path in paths:
+        state = path.stat()
+        found[path.relative_to(root).as_posix()] = (state.st_size, state.st_mtime_ns)
+    return found == {name: (mark["size"], mark["mtime"]) for name, mark in earlier.files.items()}
 
 
 def mark_files(root: Path, paths: Iterable[Path], earlier: Outcome | None) -> dict[str, dict[str, Any]]:

@@ -4,9 +4,11 @@ Products first, then every day of searches, then every day of events. One partit
 that an earlier run found, with the same content and the same tables it refers to, is taken over unread.
 """
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from components.validation.checker import Checker, MisplacedChecker
 from components.validation.events import EventChecker
 from components.validation.identity import Catalogue, DaySearches, among, repeated_across, search_ids
 from components.validation.judgements import JudgementChecker
-from components.validation.ledger import Outcome, Store, mark_files
+from components.validation.ledger import Outcome, Store, mark_files, untouched
 from components.validation.partition import PartitionRun
 from components.validation.products import ProductChecker
 from components.validation.reading import UnreadableFile, count_rows
@@ -49,7 +51,8 @@ class Night:
     def run(self) -> None:
         """Checks everything; `outcomes` then holds one entry a partition, in the order of the house."""
         with Progress(self._count(), "checking rows") as self.progress:
-            self._check("products", "products", None, self.log.files("products"), ProductChecker(None, self.rules))
+            files = self.log.files("products")
+            self._check("products", "products", None, files, partial(ProductChecker, None, self.rules))
             folder = self.statistics / "products"
             self.catalogue = Catalogue.load(folder)
             self._added, self._removed = self._changes()
@@ -59,14 +62,21 @@ class Night:
             for day in self._days("events"):
                 self._events(day)
             if files := self.log.files("judgements"):
-                checker = JudgementChecker(None, self.rules, self.catalogue.ids)
-                self._check("judgements", "judgements", None, files, checker, same=not self._catalogue_changed())
+                same = not self._catalogue_changed()
+                checker = partial(JudgementChecker, None, self.rules, self.catalogue.ids)
+                self._check("judgements", "judgements", None, files, checker, same)
             for table in ("products", *PARTITIONED):
                 self._misplaced(table)
         self._find_doubled()
 
     def _check(
-        self, key: str, table: str, day: str | None, files: Iterable[Path], checker: Checker, same: bool = True
+        self,
+        key: str,
+        table: str,
+        day: str | None,
+        files: Iterable[Path],
+        checker: Callable[[], Checker],
+        same: bool = True,
     ) -> None:
         """One partition: taken over if unchanged and `same` (what it refers to is unchanged too), else read."""
         files = [path for path in files if path.is_file()]
@@ -75,18 +85,19 @@ class Night:
         if same and self._unchanged(outcome):
             self.outcomes[key] = self._take_over(outcome)
             return
-        run = PartitionRun(checker, outcome, self.log.path, self.statistics, self.progress.advance)
+        run = PartitionRun(checker(), outcome, self.log.path, self.statistics, self.progress.advance)
         self.outcomes[key] = run.run()
 
     def _searches(self, day: str, taken: np.ndarray | None = None) -> None:
-        checker = SearchChecker(day, self.rules, taken)
-        key = f"searches/dt={day}"
+        key, checker = f"searches/dt={day}", partial(SearchChecker, day, self.rules, taken)
         self._check(key, "searches", day, self.log.files("searches", [day]), checker, same=taken is None)
 
     def _events(self, day: str) -> None:
+        def checker() -> Checker:
+            searches = DaySearches.load(self.statistics / f"searches/dt={day}")
+            return EventChecker(day, self.rules, self.catalogue.ids, searches, lambda ids: self._day_of(ids, day))
+
         key = f"events/dt={day}"
-        searches = DaySearches.load(self.statistics / f"searches/dt={day}")
-        checker = EventChecker(day, self.rules, self.catalogue.ids, searches, lambda hashes: self._day_of(hashes, day))
         self._check(key, "events", day, self.log.files("events", [day]), checker, same=self._refers_to_same(key, day))
 
     def _days(self, table: str) -> list[str]:
@@ -94,8 +105,15 @@ class Night:
 
     def _count(self) -> int:
         total = 0
-        for table in ("products", "searches", "events", "judgements"):
-            for path in self.log.files(table):
+        places = [("products", self.log.files("products")), ("judgements", self.log.files("judgements"))]
+        for table in PARTITIONED:
+            places += [(f"{table}/dt={day}", self.log.files(table, [day])) for day in self._days(table)]
+        for key, files in places:
+            before = self.earlier.outcomes.get(key)
+            if before is not None and untouched(self.log.path, files, before):
+                total += before.rows
+                continue
+            for path in files:
                 try:
                     total += count_rows(path)
                 except UnreadableFile:
@@ -105,7 +123,8 @@ class Night:
     def _part_repeated(self) -> None:
         """Checks the later days again whose search ids an earlier day already has."""
         folders = {day: self.statistics / f"searches/dt={day}" for day in self._days("searches")}
-        for day, taken in repeated_across(folders).items():
+        fresh = {day for day in folders if f"searches/dt={day}" not in self.reused}
+        for day, taken in repeated_across(folders, fresh).items():
             self.reused.discard(f"searches/dt={day}")
             for kind in ("kept", "quarantined"):
                 for path in (self.statistics / kind / "searches" / f"dt={day}").glob("*.parquet"):
@@ -137,7 +156,7 @@ class Night:
             wanted = f"{table}/dt=YYYY-MM-DD" if table in PARTITIONED else table
             reason = f"the file lies in {folder}, where no reader looks; {table} belong in {wanted}"
             key = folder if folder not in self.outcomes else f"{folder}/misplaced"
-            self._check(key, table, None, files, MisplacedChecker(table, self.rules, reason), same=False)
+            self._check(key, table, None, files, partial(MisplacedChecker, table, self.rules, reason), same=False)
             outcome = self.outcomes[key]
             outcome.add_finding(Finding("partition_name", f"Table {table}: {reason} ({outcome.rows:,} rows)."))
 
@@ -169,9 +188,10 @@ class Night:
     def _take_over(self, outcome: Outcome) -> Outcome:
         before = self.earlier.outcomes[outcome.key]
         root = self.earlier.folder("")
-        for path in (root / outcome.key).iterdir():
-            if path.is_file():
-                link(path, self.statistics / outcome.key / path.name)
+        with os.scandir(root / outcome.key) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    link(Path(entry.path), self.statistics / outcome.key / entry.name)
         for kind in ("kept", "quarantined"):
             for name in outcome.files:
                 if (path := root / kind / name).is_file():
@@ -198,7 +218,7 @@ class Night:
             return False
         if len(self._removed):
             used = self.earlier.folder(key) / "products.npy"
-            if not used.is_file() or among(np.load(used), self._removed).any():
+            if not used.is_file() or among(self._removed, np.load(used, mmap_mode="r")).any():
                 return False
         needed = {day, *before.other_days}
         if "unknown_search" in before.checks:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from components.common.files import sha256_file, write_json
+from components.common.files import sha256_file
 from components.logs.contract import REQUIRED, TABLES, missing_column
 from components.validation.alarms import STOP, WARN, Finding
 from components.validation.checker import Across, Checker
@@ -52,7 +52,7 @@ class PartitionRun:
             self.outcome.add_finding(finding)
         self.outcome.other_days = sorted(self.checker.other_days)
         self.outcome.good = int(good.sum())
-        write_json(folder / "summary.json", summary.as_json())
+        summary.save(folder)
         self.outcome.empty = [name for name, nulls in summary.nulls.items() if nulls == summary.rows]
         if self.outcome.good and self.outcome.day is not None:
             self.outcome.figures = day_figures(summary)

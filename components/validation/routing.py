@@ -106,8 +106,11 @@ def _escaped(value: pa.Scalar) -> str | None:
 
 def link(source: Path, target: Path) -> None:
     """The same file under another name: a hard link where the file system allows it, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, target)
     except OSError:
         shutil.copy2(source, target)

@@ -65,7 +65,7 @@ class ValidationSettings:
     warn_only: tuple[str, ...] = setting((), "alarms that may not close the gate in this shop")
 
     # Statistics and expectations.
-    vocabulary: int = setting(20_000, "heavy hitters kept a sketch: words, queries, products, brands, categories")
+    vocabulary: int = setting(20_000, "heavy hitters kept a sketch: query words, products, brands, categories")
     expectations: bool = setting(True, "run the great-expectations suites (their import takes 6 to 12 s)")
     expectation_rows: int = setting(20_000, "rows a table that the suites see; row checks see every row")
     batch_rows: int = setting(131_072, "rows read at a time; memory is flat in it")

@@ -103,15 +103,9 @@ class QuantilesBuilder:
 class HeavyHitters:
     """Counts of the most frequent strings (Misra and Gries 1982): a count is off by at most `total / capacity`."""
 
-    def __init__(self, capacity: int, state: str | None = None, total: float = 0.0) -> None:
-        self.capacity, self.total, self._state = capacity, total, state
-
-    @cached_property
-    def _sketch(self) -> Any:
-        """Built when it is first used: a window's merge looks at few of the sketches that its days hold."""
-        if self._state is None:
-            return sketches.MisraGriesSketch(self.capacity)
-        return sketches.MisraGriesSketch.Deserialize(base64.b64decode(self._state))
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.total = capacity, 0.0
+        self._sketch = sketches.MisraGriesSketch(capacity)
 
     def add(self, values: pa.Array, weights: np.ndarray | None = None) -> None:
         """Adds a string array [n], each value once or with its weight; nulls are ignored."""
@@ -129,17 +123,25 @@ class HeavyHitters:
 
     def counts(self, limit: int | None = None) -> dict[str, float]:
         """Value and count, the most frequent first, ties in the order of their text."""
+        values, counts = self.estimate()
+        return dict(zip(values.slice(0, limit).to_pylist(), counts[:limit].tolist(), strict=True))
+
+    def estimate(self) -> tuple[pa.Array, np.ndarray]:
+        """The values, large strings [k], and their counts float64 [k], in the order of `counts`."""
         estimate = self._sketch.Estimate()
-        keys = estimate.field(0).slice(0, limit).cast(pa.large_string()).to_pylist()
-        return dict(zip(keys, estimate.field(1).slice(0, limit).to_pylist(), strict=True))
+        counts = estimate.field(1).to_numpy(zero_copy_only=False).astype(np.float64)
+        return estimate.field(0).cast(pa.large_string()), counts
 
     def as_json(self) -> dict[str, Any]:
-        state = base64.b64encode(self._sketch.Serialize()).decode("ascii")
-        return {"capacity": self.capacity, "total": self.total, "misra_gries": state}
+        counts = self.counts()
+        return {"capacity": self.capacity, "total": self.total, "values": list(counts), "counts": list(counts.values())}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "HeavyHitters":
-        return HeavyHitters(value["capacity"], value["misra_gries"], value["total"])
+        sketch = HeavyHitters(value["capacity"])
+        sketch.add(pa.array(value["values"], pa.string()), np.asarray(value["counts"], dtype=np.float64))
+        sketch.total = value["total"]
+        return sketch
 
 
 class Distinct:

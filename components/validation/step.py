@@ -20,6 +20,7 @@ from components.validation.judge import (
     rows_by_table,
 )
 from components.validation.ledger import FORMAT, Store, open_store
+from components.validation.limits import day_limits
 from components.validation.night import Night, publish
 from components.validation.report import render
 from components.validation.rules import Rules
@@ -47,7 +48,8 @@ def run(
         quarantine: gets the bad rows as text, each with check, reason, file, row group and row; and `unreadable/`.
         statistics: gets the mergeable statistics of each partition (`ledger`).
         verdict: gets {"gate", "open", "reason", "alarms", "rows", ...} as JSON, with `quarantine` (bad rows by table
-            and check) and `days` (figures of each of the last 60 days) for the run's report.
+            and check), `days` (figures of each of the last 60 days) and `limits` (their volumes beside the limits) for
+            the run's report.
         report: gets one self-contained HTML page.
         settings: JSON object of overrides of `ValidationSettings`.
         previous_statistics: the statistics folder of the served release, or a folder of such folders (the newest is
@@ -86,7 +88,8 @@ def run(
             days = day_figures(night) if night.rules.days else []
             suites = _suites(night, Log(good), alarms, notes)
             body = _verdict(night, alarms, notes, newest, compared)
-            body.update(quarantine=quarantine_reasons(night.outcomes), days=days[-DAYS_SHOWN:])
+            limits = day_limits(days, night.rules.settings, DAYS_SHOWN)
+            body.update(quarantine=quarantine_reasons(night.outcomes), days=days[-DAYS_SHOWN:], limits=limits)
             write_json(new / "statistics.json", _statistics(night, alarms, newest))
         write_text(report, render(body, suites))
         write_json(verdict, body)

@@ -54,6 +54,10 @@ def test_the_log_is_shown_with_its_days_and_the_reasons_of_bad_rows(folder, tmp_
     log = report_context(tmp_path / "work", folder)["log"]
     assert [row[0] for row in log["day_chart"].rows] == [day["day"] for day in body["days"]]
     assert len(log["day_chart"].rows) == 6
+    *volumes, warns, stops = log["limit_chart"].rows
+    assert [row[0] for row in volumes] == [day["day"] for day in body["days"]]
+    assert (warns[:2], stops[:2]) == (["warns beyond", "0.588 or 1.7"], ["stops beyond", "0.333 or 3"])
+    assert "Each day&#39;s volume in usual days" in page
     shown, clicked = log["funnel"][:2]
     assert shown["events"] == sum(day["impression"] for day in body["days"]) > clicked["events"] > 0
     assert sum(item["rows"] for item in log["quarantine"]) >= 7

@@ -60,6 +60,18 @@ def test_every_day_since_the_served_release_is_compared(released: Result, thin_d
     assert "3 days are new since the served release; each was compared." in result.verdict["notes"]
 
 
+def test_the_day_that_alarms_stands_beyond_the_limits_and_the_others_within(thin_day: Path, tmp_path: Path) -> None:
+    verdict = validate(thin_day, tmp_path / "run").verdict
+    limits = {item["measure"]: item for item in verdict["limits"]}
+    assert set(limits) == {"searches", "impression", "click", "cart", "order"}
+    for item in limits.values():
+        first, *times = item["times"]
+        assert first is None
+        assert len(times) == len(verdict["days"]) - 1
+        assert times[3] < 1 / item["stop"]
+        assert all(1 / item["warn"] < value < item["warn"] for day, value in enumerate(times, 1) if day != 4)
+
+
 def test_a_day_that_a_release_was_made_with_is_not_judged_again(thin_day: Path, tmp_path: Path) -> None:
     before = validate(thin_day, tmp_path / "before")
     again = validate(thin_day, tmp_path / "again", previous=before.folder / "statistics")

@@ -1,6 +1,7 @@
 """Hashes, conversions and comparisons: the small parts that the checks rest on."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from components.logs.contract import TIMESTAMP
 from components.validation.comparison import distribution_gap, divergence, rate_change, share_change, volume_change
 from components.validation.conversion import convert
+from components.validation.counts import HashedCounts
 from components.validation.hashing import combine, hash_strings
 from components.validation.identity import DaySearches, repeated_across
-from components.validation.sketches import QuantilesBuilder
+from components.validation.sketches import HeavyHitters, QuantilesBuilder
 from components.validation.speed import leak
 from components.validation.text import words
 
@@ -132,7 +134,7 @@ def test_two_samples_of_one_distribution_have_no_gap() -> None:
     assert distribution_gap(parts[0], parts[2]) == pytest.approx(0.38 - 0.05, abs=0.03)
 
 
-def test_search_ids_used_on_two_days_belong_to_the_first(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_search_ids_used_on_two_days_belong_to_the_first(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     days = {f"2024-01-0{n}": rng.integers(0, 2**63, 500, dtype=np.uint64) * np.uint64(2) for n in range(1, 4)}
     days["2024-01-02"][:3] = days["2024-01-01"][:3]
@@ -142,11 +144,37 @@ def test_search_ids_used_on_two_days_belong_to_the_first(tmp_path) -> None:  # t
         DaySearches.of(ids, np.zeros(500, np.int64), np.zeros(500, np.uint64)).save(tmp_path / day)
     folders = {day: tmp_path / day for day in days}
     for bucket_rows in (100, 10_000):
-        found = {day: set(ids.tolist()) for day, ids in repeated_across(folders, bucket_rows).items()}
+        found = {day: set(ids.tolist()) for day, ids in repeated_across(folders, set(days), bucket_rows).items()}
         assert found == {
             "2024-01-02": set(days["2024-01-01"][:3].tolist()),
             "2024-01-03": {*days["2024-01-01"][1:3].tolist(), int(days["2024-01-02"][9])},
         }
+
+
+@pytest.mark.parametrize("fresh", [0, 1, 2])
+def test_a_fresh_day_is_compared_with_days_before_and_after_it(tmp_path: Path, fresh: int) -> None:
+    days = {f"2024-01-0{n + 1}": np.arange(n * 1_000, n * 1_000 + 500, dtype=np.uint64) for n in range(3)}
+    names = list(days)
+    other = (fresh + 1) % 3
+    days[names[fresh]][7] = days[names[other]][9]
+    for day, ids in days.items():
+        DaySearches.of(ids, np.zeros(500, np.int64), np.zeros(500, np.uint64)).save(tmp_path / day)
+    folders = {day: tmp_path / day for day in days}
+    for known in ({names[fresh]}, set(names)):
+        found = {day: ids.tolist() for day, ids in repeated_across(folders, known).items()}
+        assert found == {names[max(fresh, other)]: [int(days[names[other]][9])]}
+    assert repeated_across(folders, set()) == {}
+
+
+def test_hashed_counts_are_those_of_their_sketch_and_add_up(tmp_path: Path) -> None:
+    one, two = HeavyHitters(10), HeavyHitters(10)
+    one.add(pa.array(["b", "a", "b"]))
+    two.add(pa.array(["c", "b"]))
+    HashedCounts.of(one).save(tmp_path / "one.npy")
+    both = HashedCounts.load(tmp_path / "one.npy").plus(HashedCounts.of(two))
+    found = dict(zip(both.hashes.tolist(), both.counts.tolist(), strict=True))
+    assert found == dict(zip(hash_strings(pa.array(["a", "b", "c"])).tolist(), [1.0, 3.0, 1.0], strict=True))
+    assert (np.diff(both.hashes.astype(object)) > 0).all()
 
 
 def test_a_label_leak_is_counted_by_row_and_by_position() -> None:

@@ -121,9 +121,15 @@ def build_parser() -> argparse.ArgumentParser:
     upsert = command(
         "upsert", "bring new, changed or deleted products into the served release, without training",
         "python pipeline.py upsert --products new-products.parquet",
+        "python pipeline.py upsert --products new-products.parquet --set index.precision=int8",
     )  # fmt: skip
     upsert.add_argument("--products", required=True, type=Path, help="Parquet file or folder in the contract's columns")
-
+    _settings_arguments(
+        upsert,
+        "index.KEY=VALUE",
+        "a setting of index or serving; the others are the release's",
+        '{"index.precision": "int8"}',
+    )
     _share_argument(upsert)
 
     canary = command(
@@ -186,14 +192,16 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="mgdspr", help="mgdspr, ueppr or mmse (default: mgdspr)")
     parser.add_argument("--environment", default="local", help="feature store: local, redis or cluster")
     parser.add_argument("--accept", default="", help="names of drift alarms you accept, comma-separated")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="ROOM.KEY=VALUE", help="a setting, e.g. towers.epochs=3"
-    )
+    _settings_arguments(parser, "ROOM.KEY=VALUE", "a setting, e.g. towers.epochs=3", '{"towers.epochs": 3}')
+    _share_argument(parser)
+
+
+def _settings_arguments(parser: argparse.ArgumentParser, metavar: str, help: str, example: str) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar=metavar, help=help)
     parser.add_argument(
         "--settings", type=Path, dest="settings_file", metavar="FILE",
-        help='a JSON file of settings, e.g. {"towers.epochs": 3}; --set wins over it',
+        help=f"a JSON file of settings, e.g. {example}; --set wins over it",
     )  # fmt: skip
-    _share_argument(parser)
 
 
 def _share_argument(parser: argparse.ArgumentParser) -> None:

@@ -141,8 +141,16 @@ def _demo(options: argparse.Namespace, _: Callable[..., Any]) -> int:
 def _upsert(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.common.manifest import current_release_id
     from components.releases.operations import upsert_and_promote
+    from components.runs.settings import pipeline_arguments
 
-    release_id = upsert_and_promote(options.workdir, options.products, share=options.share)
+    values = _assignments(options.set)
+    foreign = [name for name in values if name.partition(".")[0] not in ("index", "serving")]
+    if foreign:
+        raise BadSetting(f"an upsert takes settings of index and serving, not {foreign[0]}; that one needs a run.")
+    chosen = pipeline_arguments(values)
+    release_id = upsert_and_promote(
+        options.workdir, options.products, chosen["index_settings"], chosen["serving_settings"], options.share
+    )
     whole = release_id == current_release_id(options.workdir)
     whom = "served" if whole else f"a canary for {options.share} % of the shoppers"
     _say(options, {"release": release_id}, f"release {release_id} is {whom}; running servers follow by themselves.")

@@ -8,7 +8,6 @@ report are made from these files.
 import contextlib
 import os
 import resource
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any
 
 from components.common.errors import GateClosed, TowerlineError
 from components.common.files import read_json, write_json
-from components.common.processes import is_alive
+from components.common.processes import end_with_owner
 
 
 @dataclass
@@ -76,7 +75,7 @@ def task_record(name: str) -> Iterator[TaskRecord]:
             },
         )
 
-    _end_with_owner()
+    end_with_owner()
     save("running")
     try:
         yield record
@@ -95,21 +94,3 @@ def task_record(name: str) -> Iterator[TaskRecord]:
 def read_task_records(folder: Path) -> dict[str, dict[str, Any]]:
     """All task records of a run's folder by task name; empty when none were written."""
     return {path.stem: read_json(path) for path in sorted((Path(folder) / "tasks").glob("*.json"))}
-
-
-def _end_with_owner() -> None:
-    """Ends this process when the run that started it is killed, so that no orphan goes on writing.
-
-    Local tasks are grandchildren of the run (a shell stands between), so the kernel's parent-death signal does not
-    reach them; the run names itself in TOWERLINE_OWNER_PID and each task watches it.
-    """
-    owner = os.environ.get("TOWERLINE_OWNER_PID")
-    if owner and int(owner) != os.getpid() and not any(t.name == "owner-watch" for t in threading.enumerate()):
-        threading.Thread(target=_watch, args=(int(owner),), name="owner-watch", daemon=True).start()
-
-
-def _watch(owner: int) -> None:
-    while True:
-        if not is_alive(owner):
-            os._exit(70)
-        threading.Event().wait(0.2)

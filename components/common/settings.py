@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from components.common.errors import BadSetting
 
 T = TypeVar("T")
+_LONGEST_SHOWN = 60
 
 
 def setting(default: Any, help: str) -> Any:
@@ -41,13 +43,25 @@ def from_overrides(cls: type[T], overrides: Mapping[str, Any] | str | None = Non
     values: dict[str, Any] = {}
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    room = _room(cls)
     for key, text in parse_overrides(overrides).items():
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."
-            raise BadSetting(f"unknown setting {key!r} of {cls.__name__}.{hint}")
-        values[key] = _convert(f"{cls.__name__}.{key}", text, hints[key])
+            hint = f"Did you mean {near[0]!r}?" if near else f"`python pipeline.py settings {room}` lists them."
+            raise BadSetting(f"unknown setting {_shown(key)} of {room}. {hint}")
+        values[key] = _convert(f"{room}.{key}", text, hints[key])
     return cls(**values)
+
+
+def _room(cls: type) -> str:
+    """The room whose settings these are, as a person names it on the command line."""
+    package, _, rest = cls.__module__.partition(".")
+    return rest.partition(".")[0] if package == "components" else cls.__name__
+
+
+def _shown(text: str) -> str:
+    """A person's text as an error quotes it: not all of a very long one."""
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
 
 
 def as_overrides(instance: Any) -> dict[str, str]:
@@ -89,7 +103,7 @@ def _convert(name: str, text: str, kind: Any) -> Any:
             return True
         if text.lower() in ("false", "0", "no", "off"):
             return False
-        raise BadSetting(f"{name} must be true or false, not {text!r}.")
+        raise BadSetting(f"{name} must be true or false, not {_shown(text)}.")
     if kind is str:
         return text
     try:
@@ -98,6 +112,9 @@ def _convert(name: str, text: str, kind: Any) -> Any:
             if number != int(number):
                 raise ValueError(text)
             return int(text) if text.lstrip("+-").isdigit() else int(number)
-        return kind(text)
+        value = kind(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except (ValueError, OverflowError) as error:
-        raise BadSetting(f"{name} must be of type {_type_name(kind)}, not {text!r}.") from error
+        raise BadSetting(f"{name} must be of type {_type_name(kind)}, not {_shown(text)}.") from error

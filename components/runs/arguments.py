@@ -19,6 +19,11 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):
         """As argparse; without any word the help is shown."""
         words = sys.argv[1:] if args is None else args
+        for word in words:
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                self.exit(2, f"{word!r} is not UTF-8; rename what it names.\n")
         if not words and self.prog == "pipeline.py":
             self.print_help(sys.stderr)
             self.exit(2)

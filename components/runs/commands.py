@@ -2,40 +2,51 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from components.common.errors import BadSetting, TowerlineError
 from components.runs.arguments import build_parser
-from components.runs.options import check_cluster_options, check_model, check_pipeline_options, run_command
+from components.runs.options import (
+    check_cluster_options,
+    check_has_release,
+    check_model,
+    check_pipeline_options,
+    check_workdir,
+    run_command,
+)
+from components.runs.streams import safe_streams
 
 
 def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; an expected error becomes one sentence on standard error."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    try:
-        _take_settings_file(options)
-        return _COMMANDS[options.command](options, dag)
-    except TowerlineError as error:
-        print(f"{options.command}: {str(error).removeprefix(f'the {options.command}: ')}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        print(
-            f"{options.command}: a file could not be written or read ({reason}); what is served is whole. "
-            "Make room or mend it, then run this again.",
-            file=sys.stderr,
-        )
-        return 1
-    except KeyboardInterrupt:
-        print(f"{options.command}: stopped by hand; nothing that is served changed.", file=sys.stderr)
-        return 130
+    with safe_streams():
+        options = build_parser().parse_args(arguments)
+        try:
+            check_workdir(options)
+            _take_settings_file(options)
+            code = _COMMANDS[options.command](options, dag)
+            sys.stdout.flush()
+            return code
+        except TowerlineError as error:
+            return _complain(options, str(error).removeprefix(f"the {options.command}: "), error.exit_code)
+        except BrokenPipeError:  # the reader, `head` for one, has seen enough
+            return 0
+        except OSError as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            sentence = (
+                f"a file could not be written or read ({reason}); what is served is whole. "
+                "Make room or mend it, then run this again."
+            )
+            return _complain(options, sentence, 1)
+        except KeyboardInterrupt:
+            return _complain(options, "stopped by hand; what is served is whole.", 130)
+
+
+def _complain(options: argparse.Namespace, sentence: str, code: int) -> int:
+    print(f"{options.command}: {sentence}", file=sys.stderr)
+    return code
 
 
 def _take_settings_file(options: argparse.Namespace) -> None:
@@ -161,6 +172,7 @@ def _canary(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.releases.operations import change_canary
     from components.runs.show import canary_sentence
 
+    check_has_release(options.workdir)
     state = change_canary(options.workdir, options.release, options.share, options.end)
     _say(options, state, canary_sentence(state))
     return 0

@@ -31,7 +31,9 @@ class RunConsole:
 
     def progress_target(self) -> str:
         """Where tasks show their progress: the terminal's device, or a file of the run."""
-        return os.ttyname(sys.stderr.fileno()) if self.console.is_terminal else str(self.folder / "progress.log")
+        if sys.stderr.isatty():  # a console that is told to show colours believes to be a terminal anywhere
+            return os.ttyname(sys.stderr.fileno())
+        return str(self.folder / "progress.log")
 
     def __enter__(self) -> "RunConsole":
         self._thread.start()

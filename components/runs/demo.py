@@ -12,6 +12,7 @@ from typing import Any
 
 from components.common.errors import NotFound, Unavailable
 from components.common.manifest import current_release_id, read_release
+from components.runs.options import check_has_release
 
 _START_SECONDS = 120.0
 
@@ -25,9 +26,8 @@ def demo_searches(workdir: Path, k: int) -> list[tuple[str, str | None, dict[str
     from components.logs.marketplace.demo import demo_shoppers
     from components.serving.client import search
 
-    release_id = current_release_id(workdir)
-    if release_id is None:
-        raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run` makes one.")
+    check_has_release(workdir)
+    release_id = str(current_release_id(workdir))
     truths = sorted((workdir / "outputs").glob("*/load-log/truth/truth.json"))
     if read_release(workdir, release_id).log.get("source") != "marketplace" or not truths:
         raise NotFound(
@@ -50,10 +50,10 @@ def server_of(workdir: Path, *settings: str) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    command = [sys.executable, "-m", "components.serving", "--workdir", str(workdir), "--port", "0"]
-    command += [f"--set={setting}" for setting in settings]
+    words = [sys.executable, "-m", "components.serving", "--workdir", str(workdir), "--port", "0"]
+    words += [f"--set={setting}" for setting in settings]
     environment = {**os.environ, "TOWERLINE_OWNER_PID": str(os.getpid())}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _START_SECONDS
         while (url := running_server(workdir)) is None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import BadSetting, NotFound
+from components.common.manifest import current_release_id
+from components.runs.advice import command
 from components.runs.arguments import MODELS, build_parser
 
 
@@ -27,10 +29,33 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def check_workdir(options: argparse.Namespace) -> None:
+    """Raises BadSetting for a work directory that is a file."""
+    workdir: Path | None = getattr(options, "workdir", None)
+    if workdir is not None and workdir.exists() and not workdir.is_dir():
+        raise BadSetting(f"--workdir {workdir} is a file; name a directory, which is made if there is none.")
+
+
+def check_has_release(workdir: Path) -> None:
+    """Raises NotFound where no release is served, before anything is made there."""
+    if current_release_id(workdir) is None:
+        raise NotFound(f"{workdir} has no promoted release; `{command(workdir.absolute(), 'run')}` makes one.")
+
+
 def check_model(name: str) -> None:
     """Raises BadSetting for a model that does not exist."""
     if name not in MODELS:
         raise BadSetting(f"unknown model {name!r}; known: {', '.join(MODELS)}.")
+
+
+def check_stores(environment: str, workdir: Path) -> None:
+    """Raises BadSetting now for a store that only a later task would ask for: the index's and the features'."""
+    from components.features.repository import load_config
+    from components.index.backends import choose_backend
+
+    choose_backend(workdir)
+    if environment != "local":
+        load_config(environment, workdir)
 
 
 def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str, Any]:
@@ -49,6 +74,7 @@ def check_pipeline_options(options: argparse.Namespace, local: bool) -> dict[str
     values = parse_assignments(options.set, options.model)
     data = options.data
     if local:
+        check_stores(options.environment, options.workdir)
         if data and not Path(data).exists():
             raise NotFound(f"--data {data} does not exist.")
         data = str(Path(data).absolute()) if data else ""

@@ -21,15 +21,18 @@ _MARK = "__kfp_artifact__"
 def forget_changed_outputs(outputs: Path) -> list[str]:
     """Drops cache entries whose outputs are gone or no longer have the content they had when first seen.
 
-    The first check of an entry records the content's fingerprint beside the entry; later checks compare. Returns the
-    paths that differed.
+    The first check of an entry records the content's fingerprint beside the entry; later checks compare. An entry that
+    cannot be read, as a power cut may leave one, is dropped too. Returns the paths that differed.
     """
     changed = []
     for entry in sorted((outputs / ".kfp_cache").glob("*.json")):
         expected_path = entry.with_suffix(".content")
-        found = {uri: _fingerprint(Path(uri)) for uri in _artifact_uris(entry)}
-        expected = json.loads(expected_path.read_text()) if expected_path.exists() else found
-        different = [uri for uri, fingerprint in found.items() if expected.get(uri) != fingerprint or not fingerprint]
+        try:
+            found = {uri: _fingerprint(Path(uri)) for uri in _artifact_uris(entry)}
+            expected = json.loads(expected_path.read_text(encoding="utf-8")) if expected_path.exists() else found
+            different = [uri for uri, content in found.items() if expected.get(uri) != content or not content]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            different = [str(entry)]
         if different:
             changed.extend(different)
             entry.unlink()
@@ -39,14 +42,12 @@ def forget_changed_outputs(outputs: Path) -> list[str]:
     return changed
 
 
-def remember_outputs(outputs: Path) -> None:
-    """Records the content of every new cache entry's outputs, at the end of the run that made them."""
-    forget_changed_outputs(outputs)
-
-
 def remove_old_outputs(outputs: Path) -> None:
-    """Removes cache entries older than KEEP_DAYS and outputs that neither the cache nor a recent run needs."""
-    remember_outputs(outputs)
+    """Removes cache entries older than KEEP_DAYS and outputs that neither the cache nor a recent run needs.
+
+    The content of the entries that stay is recorded: call it at the end of the run that made them.
+    """
+    forget_changed_outputs(outputs)
     cutoff = time.time() - KEEP_DAYS * 86400
     kept: set[str] = set()
     for entry in (outputs / ".kfp_cache").glob("*.json"):

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cronsim import CronSim, CronSimError
 
-from components.common.errors import BadSetting, NotFound, TowerlineError
+from components.common.errors import BadInput, BadSetting, TowerlineError
 from components.common.files import read_json, write_json
+
+_LOOK_SECONDS = 60.0
+"""How often the clock is looked at: a machine that slept, or whose clock was set, must not be late."""
 
 
 def six_field_cron(text: str) -> str:
@@ -19,19 +21,15 @@ def six_field_cron(text: str) -> str:
     Kubeflow's client sends whatever it is given, so the expression is checked here.
     """
     fields = text.split()
-    if len(fields) == 6:
-        seconds, fields = fields[0], fields[1:]
-    else:
-        seconds = "0"
     try:
-        if len(fields) != 5:
+        if len(fields) not in (5, 6):
             raise CronSimError("it needs five fields")
         CronSim(" ".join(fields), datetime(2026, 1, 1, tzinfo=UTC))
     except CronSimError as error:
         raise BadSetting(
             f'--cron "{text}" is not minute hour day month weekday, such as "0 3 * * *": {error}.'
         ) from error
-    return " ".join([seconds, *fields])
+    return " ".join(["0", *fields][-6:])
 
 
 def next_due(cron: str, last: datetime, now: datetime) -> tuple[datetime, bool]:
@@ -54,34 +52,61 @@ def run_nightly(cron: str, workdir: Path, start: Callable[[], int], wait: Callab
 
     The time and outcome of the last start are kept in `<workdir>/schedule.json`: a machine that was off at night, or
     was killed during the run, catches up one run when it comes back. Runs follow each other; a run that lasts past the
-    next time delays it. `wait(seconds)` returns True to end (default: never, an interrupt ends it).
+    next time delays it. `wait(seconds)` returns True to end (default: never, an interrupt ends it). It is asked for a
+    minute at most.
     """
     wait = wait or threading.Event().wait
     path = workdir / "schedule.json"
+    said: datetime | None = None
     while True:
         now = datetime.now(UTC)
-        try:
-            state = read_json(path)
-        except NotFound:
-            state = _save(path, cron, now, "waiting", None)
-        due, overdue = next_due(cron, datetime.fromisoformat(state["last"]), now)
-        if state["state"] == "running":
-            due, overdue = now, True
+        last, running = _read(path, now)
+        due, overdue = (now, True) if running else next_due(cron, last, now)
         if not overdue:
-            print(f"next run at {due:%Y-%m-%d %H:%M} UTC", file=sys.stderr)
-            if wait((due - now).total_seconds()):
+            if due != said:
+                print(f"next run at {due:%Y-%m-%d %H:%M} UTC", file=sys.stderr)
+                said = due
+            if wait(min((due - now).total_seconds(), _LOOK_SECONDS)):
                 return 0
             continue
-        _save(path, cron, due, "running", None)
         try:
-            code = start()
-        except TowerlineError as error:
-            print(f"schedule: {error}", file=sys.stderr)
-            code = error.exit_code
-        _save(path, cron, due, "waiting", code)
+            _save(path, due, "running", None)
+            _save(path, due, "waiting", _code_of(start))
+        except OSError as error:
+            print(f"schedule: {path} could not be written ({error}); trying again in a minute.", file=sys.stderr)
+            if wait(_LOOK_SECONDS):
+                return 0
 
 
-def _save(path: Path, cron: str, last: datetime, state: str, code: int | None) -> dict[str, Any]:
-    body = {"cron": cron, "last": last.isoformat(), "state": state, "exit_code": code}
-    write_json(path, body)
-    return body
+def _code_of(start: Callable[[], int]) -> int:
+    """The exit code of one night; an error of it is one sentence, and the next night comes all the same."""
+    try:
+        return start()
+    except TowerlineError as error:
+        print(f"schedule: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"schedule: a file could not be written or read ({error}); make room or mend it.", file=sys.stderr)
+        return 1
+
+
+def _read(path: Path, now: datetime) -> tuple[datetime, bool]:
+    """When the last run was due, and whether it was cut off.
+
+    Now where nothing was kept, where it cannot be read, and where it lies in the future because the clock was set
+    back: that is kept instead, and the next night is waited for.
+    """
+    if path.exists():
+        try:
+            state = read_json(path)
+            last = datetime.fromisoformat(state["last"])
+            if last <= now:
+                return last, state["state"] == "running"
+        except (BadInput, KeyError, TypeError, ValueError):
+            print(f"schedule: {path} cannot be read; nights missed until now are not caught up.", file=sys.stderr)
+    _save(path, now, "waiting", None)
+    return now, False
+
+
+def _save(path: Path, due: datetime, state: str, code: int | None) -> None:
+    write_json(path, {"last": due.isoformat(), "state": state, "exit_code": code})

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.common.errors import BadSetting
+from components.common.errors import BadInput, BadSetting
 from components.common.files import read_json
 from components.common.settings import describe, from_overrides
 
@@ -39,11 +39,12 @@ def parse_assignments(assignments: list[str], model: str = "mgdspr") -> dict[str
     by_room: dict[str, dict[str, str]] = defaultdict(dict)
     for text in assignments:
         name, equals, value = text.partition("=")
-        room, dot, key = name.partition(".")
-        if not equals or not dot or not key:
-            raise BadSetting(f"--set {text!r} must look like room.setting=value, for example towers.epochs=3.")
-        values[name.strip()] = value
-        by_room[room.strip()][key.strip()] = value
+        room, _, key = (part.strip() for part in name.partition("."))
+        if not equals or not room or not key:
+            raise BadSetting(
+                f"the setting {text[:60]!r} must look like room.setting=value, for example towers.epochs=3."
+            )
+        values[f"{room}.{key}"] = by_room[room][key] = value.strip()
     for room, overrides in by_room.items():
         from_overrides(settings_class(room, model), overrides)
     return values
@@ -54,6 +55,8 @@ def read_assignments(path: Path) -> list[str]:
 
     Raises NotFound or BadInput for the file, BadSetting when it holds something else.
     """
+    if path.is_dir():
+        raise BadInput(f"{path} is a directory; --settings names a JSON file.")
     values = read_json(path)
     if not isinstance(values, dict):
         raise BadSetting(f'{path} must hold a JSON object such as {{"towers.epochs": 3}}.')

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.common.errors import NotFound
+from components.common.errors import TowerlineError
 from components.common.files import read_json
 from components.runs.advice import command, next_steps
 from components.runs.console import STYLE
@@ -87,7 +87,8 @@ def print_run(run: dict[str, Any], folder: Path, as_json: bool) -> None:
         console.print(f"- {escape(step['text'])}", soft_wrap=True)
         if step["command"]:
             console.print(f"    {escape(step['command'])}", soft_wrap=True)
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    if (folder / "report.html").exists():
+        console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
 def print_settings(rooms: Mapping[str, Sequence[tuple[str, str, str, str]]], as_json: bool) -> None:
@@ -121,9 +122,9 @@ def announce_server(workdir: Path) -> None:
         while True:
             try:
                 found = read_json(announcement)
-            except NotFound:
-                found = {}
-            if found.get("pid") == os.getpid():
+            except TowerlineError:
+                found = None
+            if isinstance(found, dict) and found.get("pid") == os.getpid():
                 print(f"the search page is at {found['url']}/ (Ctrl-C stops the server)", file=sys.stderr)
                 return
             threading.Event().wait(0.2)
@@ -163,6 +164,12 @@ def _moment(text: str) -> str:
     return text[:16].replace("T", " ")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leaves a reader who has gone away to the command line; rich would end the process with exit code 1."""
+        raise
+
+
 def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+    console = _Console(highlight=False)
+    return console if console.is_terminal else _Console(highlight=False, width=_PLAIN_WIDTH)

@@ -128,7 +128,6 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
     return rows
 
 
-_KILLED = {"state": "killed", "reason": "the run was killed; nothing that is served changed."}
 _WORST_FIRST = ("failed", "closed", "running", "done")
 
 
@@ -156,42 +155,60 @@ def _joined(name: str, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str,
 def settle_killed_runs(workdir: Path) -> list[str]:
     """Marks runs that say `running` although no process runs them; call with the lock held. Returns their ids."""
     settled = []
-    for path in sorted((Path(workdir) / "runs").glob("*/run.json")):
-        run = read_json(path)
+    for folder in _folders(workdir):
+        run = read_json(folder / "run.json")
         if run["state"] != "running" or run["pid"] == os.getpid():
             continue
-        run |= _KILLED
-        run["tasks"] = task_table(read_task_records(path.parent))
-        write_json(path, run)
+        write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder))))
         settled.append(run["run"])
     return settled
 
 
+def _killed(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A run whose process is gone; one that had promoted its release before is told apart."""
+    if tasks[-1]["state"] == "done":
+        release = tasks[-1]["figures"].get("release")
+        reason = f"the run was killed after its last task; release {release} is served."
+    else:
+        release, reason = None, "the run was killed; nothing that is served changed."
+    return {**run, "state": "killed", "reason": reason, "release": release, "tasks": tasks}
+
+
+def _folders(workdir: Path) -> list[Path]:
+    return sorted(path.parent for path in (Path(workdir) / "runs").glob("*/run.json"))
+
+
 def list_runs(workdir: Path) -> list[dict[str, Any]]:
-    """Every `run.json` of a work directory, newest first; one that is going on as far as it has come."""
-    return [_as_seen(path.parent) for path in sorted((Path(workdir) / "runs").glob("*/run.json"), reverse=True)]
+    """Every `run.json` of a work directory, newest first; one that is going on as far as it has come.
+
+    Newest is what began last: a cluster's run ids tell no time. A run that began in the future, before the clock was
+    set back, comes after those that the clock knows.
+    """
+    now = datetime.now(UTC).isoformat()
+    runs = [_as_seen(folder) for folder in _folders(workdir)]
+    return sorted(runs, key=lambda run: (run["started"] <= now, run["started"], run["run"]), reverse=True)
 
 
 def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
     """A run's folder and its `run.json`, by id or as `latest`. Raises NotFound."""
-    folders = sorted(path.parent for path in (Path(workdir) / "runs").glob("*/run.json"))
-    found = folders[-1:] if name == "latest" else [folder for folder in folders if folder.name == name]
-    if not found:
+    runs = list_runs(workdir)
+    found = next((run for run in runs if name in ("latest", run["run"])), None)
+    if found is None:
         raise NotFound(f"there is no run {name!r} in {workdir}; `python pipeline.py runs` lists them.")
-    return found[0], _as_seen(found[0])
+    return Path(workdir) / "runs" / found["run"], found
 
 
 def _as_seen(folder: Path) -> dict[str, Any]:
     run = read_json(folder / "run.json")
     if run["state"] != "running":
         return run
-    run["tasks"] = task_table(read_task_records(folder))
+    tasks = task_table(read_task_records(folder))
     run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
     if not is_alive(run["pid"]):
-        return {**run, **_KILLED}
-    for task in run["tasks"]:
+        return _killed(run, tasks)
+    for task in tasks:
         task["state"] = "running" if task["state"] == "killed" else task["state"]
-    return {**run, "reason": "it is going on."}
+    return {**run, "tasks": tasks, "reason": "it is going on."}
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:

@@ -1,11 +1,11 @@
 """Starts the server: checks what can be checked at once, binds, loads the release, serves until it is told to stop."""
 
 import contextlib
+import errno
 import logging
 import os
 import socket
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from components.common.errors import BadSetting, NotFound, TowerlineError
 from components.common.files import read_json, write_json
 from components.common.manifest import current_release_id, read_release
-from components.common.processes import is_alive
+from components.common.processes import end_with_owner
 from components.common.settings import from_overrides, parse_overrides
 from components.serving.release_loader import Opener
 from components.serving.settings import ServingSettings
@@ -78,7 +78,7 @@ def run(
 
     configure_logging(settings.log_level)
     keep_metrics_in_memory()
-    _end_with_owner()
+    end_with_owner()
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe's own endpoints use it
     with _bare_arguments():
         from components.serving.kserve_server import TowerlineServer
@@ -124,7 +124,8 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind(address)
         except OSError as error:
-            hint = "another process has it; choose another --port" if port else "choose another --host"
+            taken = port and error.errno == errno.EADDRINUSE
+            hint = "another process has it; choose another --port" if taken else "choose another --host or --port"
             raise BadSetting(f"cannot listen on {host}:{port} ({error.strerror}): {hint}.") from error
         yield listener
 
@@ -162,17 +163,3 @@ def _bare_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = arguments
-
-
-def _end_with_owner() -> None:
-    """Ends this process when the one that started it for its own use (TOWERLINE_OWNER_PID) is gone."""
-    owner = os.environ.get("TOWERLINE_OWNER_PID")
-
-    def watch(pid: int) -> None:
-        while True:
-            if not is_alive(pid):
-                os._exit(70)
-            threading.Event().wait(0.5)
-
-    if owner and owner.isdigit() and int(owner) != os.getpid():
-        threading.Thread(target=watch, args=(int(owner),), name="owner-watch", daemon=True).start()

@@ -108,7 +108,7 @@ def _exit_codes() -> Iterable[str]:
     yield "| 1 | failed: none of the reasons below; the last lines of the log say more |"
     for code, sentences in sorted(meanings.items()):
         yield f"| {code} | {' '.join(sentences)} |"
-    yield "| 130 | stopped by hand; nothing that is served changed |"
+    yield "| 130 | stopped by hand; what is served is whole |"
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -11,6 +11,7 @@ import pytest
 from components.common.errors import BadSetting
 from components.common.files import read_json, write_json
 from components.runs.commands import build_parser, main
+from components.runs.console import RunConsole
 from components.runs.options import run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments, read_assignments
 from components.runs.show import announce_server, print_releases, print_search
@@ -41,6 +42,10 @@ def test_settings_are_checked_by_room_and_model():
         ("tower.epochs=3", "unknown room 'tower'"),
         ("towers.epoch=3", "Did you mean 'epochs'"),
         ("towers.epochs=0", "1 or more"),
+        (" towers . epochs = 0 ", "1 or more"),
+        ("towers.epochs=many", "towers.epochs must be of type int"),
+        ("=3", "room.setting=value"),
+        (".epochs=3", "room.setting=value"),
         ("logs.products=10", "between 1,000"),
     ],
 )
@@ -66,9 +71,16 @@ def test_a_run_checks_its_settings_file(tmp_path, capsys):
         path.write_text(text)
         assert main(None, ["run", "--workdir", str(tmp_path / "w"), "--settings", str(path)]) == 2
         assert sentence in capsys.readouterr().err
-    assert main(None, ["run", "--workdir", str(tmp_path / "w"), "--settings", str(tmp_path / "none.json")]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    for path, sentence in ((tmp_path / "none.json", "does not exist"), (tmp_path, "is a directory")):
+        assert main(None, ["run", "--workdir", str(tmp_path / "w"), "--settings", str(path)]) == 2
+        assert sentence in capsys.readouterr().err
     assert not (tmp_path / "w").exists()
+
+
+def test_blanks_around_a_setting_are_none_of_it():
+    values = parse_assignments([" towers . epochs = 3 "])
+    assert values == {"towers.epochs": "3"}
+    assert json.loads(pipeline_arguments(values)["tower_settings"]) == {"epochs": "3"}
 
 
 def test_every_setting_of_every_room_has_a_reason():
@@ -126,6 +138,41 @@ def test_an_unknown_alarm_is_refused_before_anything_runs(tmp_path, capsys):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_store_that_a_later_task_would_miss_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TOWERLINE_MILVUS_URI", "nonsense")
+    assert main(lambda **_: None, ["run", "--workdir", str(tmp_path / "w")]) == 2
+    assert "TOWERLINE_MILVUS_URI must be a URI" in capsys.readouterr().err
+    monkeypatch.delenv("TOWERLINE_MILVUS_URI")
+    monkeypatch.delenv("TOWERLINE_REDIS", raising=False)
+    assert main(lambda **_: None, ["run", "--workdir", str(tmp_path / "w"), "--environment", "redis"]) == 2
+    assert "needs the variable TOWERLINE_REDIS" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("words", [["canary", "--stop"], ["canary", "r1", "--share", "5"], ["demo"], ["rollback"]])
+def test_a_work_directory_that_was_mistyped_is_not_made(tmp_path, capsys, words):
+    assert main(lambda **_: None, [*words, "--workdir", str(tmp_path / "w")]) == 2
+    assert f"python pipeline.py run --workdir {tmp_path / 'w'}" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_work_directory_that_is_a_file_and_a_word_that_is_no_text_are_refused(tmp_path, capsys):
+    (tmp_path / "w").touch()
+    assert main(lambda **_: None, ["runs", "--workdir", str(tmp_path / "w")]) == 2
+    assert "is a file; name a directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(lambda **_: None, ["search", os.fsdecode(b"\xff")])
+    assert ended.value.code == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
+def test_a_run_asked_for_colours_without_a_terminal_keeps_its_progress_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = RunConsole(tmp_path)
+    assert console.console.is_terminal
+    assert console.progress_target() == str(tmp_path / "progress.log")
+
+
 def test_a_sentence_does_not_name_its_command_twice(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise BadSetting('the search: "query" is empty.')
@@ -157,7 +204,10 @@ def test_runs_says_how_each_ended_and_latest_what_to_do(stopped, capsys):
     assert main(lambda **_: None, ["runs", "latest", "--workdir", str(stopped)]) == 0
     shown = capsys.readouterr().out
     assert "python pipeline.py run --model ueppr --set towers.epochs=N" in shown
-    assert "report.html" in shown
+    assert "report.html" not in shown  # there is none
+    (stopped / "runs" / "run-20260102-030405-1" / "report.html").touch()
+    main(lambda **_: None, ["runs", "latest", "--workdir", str(stopped)])
+    assert "run-20260102-030405-1/report.html" in capsys.readouterr().out
     assert main(lambda **_: None, ["runs", "run-2", "--workdir", str(stopped)]) == 2
     assert "there is no run 'run-2'" in capsys.readouterr().err
 

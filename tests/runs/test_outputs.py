@@ -46,3 +46,12 @@ def test_old_cache_entries_go_with_their_outputs(tmp_path):
     assert KEEP_DAYS > 0
     remove_old_outputs(tmp_path)
     assert not (tmp_path / "run-0").exists()
+
+
+def test_an_entry_that_a_power_cut_tore_is_dropped_and_ends_nothing(tmp_path):
+    make_entry(tmp_path, "k1", "run-a")
+    for key, text in (("k2", ""), ("k3", '{"log": {"__kfp_art'), ("k4", '{"log": {"__kfp_artifact__": true}}')):
+        (tmp_path / ".kfp_cache" / f"{key}.json").write_text(text)
+    assert len(forget_changed_outputs(tmp_path)) == 3
+    remove_old_outputs(tmp_path)
+    assert [path.name for path in (tmp_path / ".kfp_cache").glob("*.json")] == ["k1.json"]

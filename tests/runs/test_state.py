@@ -1,5 +1,14 @@
 from components.common.files import read_json, write_json
-from components.runs.state import TASKS, RunRequest, finish_run, settle_killed_runs, start_run, task_table
+from components.runs.state import (
+    TASKS,
+    RunRequest,
+    find_run,
+    finish_run,
+    list_runs,
+    settle_killed_runs,
+    start_run,
+    task_table,
+)
 
 
 def record(task, state="done", **more):
@@ -67,3 +76,27 @@ def test_a_run_that_was_killed_is_settled_by_the_next(tmp_path):
     assert settle_killed_runs(tmp_path) == ["run-1"]
     assert read_json(folder / "run.json")["state"] == "killed"
     assert settle_killed_runs(tmp_path) == []
+
+
+def begun(workdir, name, started):
+    folder = workdir / "runs" / name
+    start_run(folder, RunRequest(name, "parquet", "x", "mgdspr", {}), None)
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), "state": "failed", "started": started})
+
+
+def test_the_latest_run_is_the_one_that_began_last_whatever_its_id_and_not_one_of_the_future(tmp_path):
+    begun(tmp_path, "f81d4fae", "2026-01-02T00:00:00+00:00")
+    begun(tmp_path, "0a1b2c3d", "2026-01-03T00:00:00+00:00")
+    begun(tmp_path, "ffffffff", "2199-01-01T00:00:00+00:00")
+    assert [run["run"] for run in list_runs(tmp_path)] == ["0a1b2c3d", "f81d4fae", "ffffffff"]
+    assert find_run(tmp_path, "latest")[1]["run"] == "0a1b2c3d"
+
+
+def test_a_run_that_was_killed_after_its_promotion_says_what_is_served(tmp_path):
+    folder = tmp_path / "runs" / "run-1"
+    start_run(folder, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
+    write_records(folder, [*map(record, TASKS[:-1]), record(TASKS[-1], figures={"release": "r1"})])
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), "pid": 2**22 + 1})
+    for run in (find_run(tmp_path, "run-1")[1], settle_killed_runs(tmp_path) and read_json(folder / "run.json")):
+        assert (run["state"], run["release"]) == ("killed", "r1")
+        assert run["reason"] == "the run was killed after its last task; release r1 is served."

@@ -28,6 +28,12 @@ ALARMS: dict[str, str] = {
     "few_events": "fewer good events than the floor",
     "empty_day": "a day of the window holds nothing",
     "missing_hours": "hours of the newest day hold nothing",
+    "catalogue_size": "the catalogue grew or shrank too much",
+    "category_mix": "the categories of the catalogue changed",
+    "brand_mix": "the brands of the catalogue changed",
+    "prices": "the prices of the catalogue changed",
+    "title_length": "the lengths of titles changed",
+    "null_share": "an optional column became empty",
     "one_shopper": "one shopper made too large a share of a day",
     "bot_traffic": "searches or actions come faster than a person acts",
     "one_query": "one query is too large a share of a day's searches",
@@ -42,14 +48,9 @@ ALARMS: dict[str, str] = {
     "conversion": "carts, favourites or orders per click changed",
     "traffic_categories": "events go to other categories than usual",
     "traffic_brands": "events go to other brands than usual",
-    "catalogue_size": "the catalogue grew or shrank too much",
-    "category_mix": "the categories of the catalogue changed",
-    "brand_mix": "the brands of the catalogue changed",
-    "prices": "the prices of the catalogue changed",
-    "title_length": "the lengths of titles changed",
-    "null_share": "an optional column became empty",
 }
-"""Every alarm that the gate's own code can raise; a suite's expectations add theirs by their `name`."""
+"""Every alarm that the gate's own code can raise, causes before what follows from them; a suite's expectations add
+theirs by their `name`."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,10 @@ class Alarms:
         return finding.name in self.accept or (bool(finding.scope) and (finding.name, finding.scope) in self.earlier)
 
     def closing(self) -> list[Finding]:
-        """The findings that close the gate, the ones found first at the front."""
-        return [item for item in self.found if item.severity == STOP and not self.accepted(item)]
+        """The findings that close the gate, in the order of `ALARMS`: a day cut short before the volumes it lacks."""
+        place = {name: number for number, name in enumerate(ALARMS)}
+        closing = [item for item in self.found if item.severity == STOP and not self.accepted(item)]
+        return sorted(closing, key=lambda item: place.get(item.name, len(place)))
 
     def as_json(self) -> list[dict[str, object]]:
         """Every finding, closing ones first."""

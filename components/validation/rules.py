@@ -97,11 +97,11 @@ def check_time(conformed: Conformed, rules: Rules, day: str | None) -> None:
     array, times, valid = conformed.column("timestamp"), times_of(conformed), conformed.valid("timestamp")
     marks, raw = conformed.marks, np.abs(times_of(conformed))
     early = valid & (times < _microseconds(rules.settings.earliest))
-    for unit, low, high in (("seconds", 5e8, 5e9), ("milliseconds", 5e11, 5e12)):
-        sentence = f"timestamp {{value}} looks like {unit} stored as microseconds"
+    for unit, low, high, times_as in (("seconds", 5e8, 5e9, "1,000,000"), ("milliseconds", 5e11, 5e12, "1,000")):
+        sentence = f"timestamp {{value}} looks like {unit} stored as microseconds; multiply it by {times_as}"
         marks.add(early & (raw > low) & (raw < high), "timestamp_unit", sentence, array)
     nanoseconds = valid & (raw > 5e17)
-    sentence = "timestamp looks like nanoseconds stored as microseconds"
+    sentence = "timestamp looks like nanoseconds stored as microseconds; divide it by 1,000"
     marks.add(nanoseconds, "timestamp_unit", sentence)
     marks.add(early, "timestamp_range", f"timestamp {{value}} is before {rules.settings.earliest}", array)
     future = valid & (times > int(datetime.now(UTC).timestamp() * 1e6) + DAY)

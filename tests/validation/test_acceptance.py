@@ -6,7 +6,7 @@ import pytest
 
 from components.common.errors import BadSetting
 from components.validation.alarms import Alarms
-from tests.validation.corruptions_files import partition_doubled_inside_its_file
+from tests.validation.corruptions_files import half_a_day, partition_doubled_inside_its_file
 from tests.validation.corruptions_traffic import category_tree_replaced
 from tests.validation.shop import Result, copy, validate
 
@@ -22,6 +22,15 @@ def test_a_closed_gate_says_what_to_accept(new_tree: Path, sound: Result, tmp_pa
     result = validate(new_tree, tmp_path / "run", previous=sound.folder / "statistics")
     assert not result.open
     assert result.verdict["reason"].endswith("If this is meant, accept 'category_mix' by name.")
+
+
+def test_the_reason_is_the_cause_and_not_what_follows_from_it(sound_log: Path, tmp_path: Path) -> None:
+    log = copy(sound_log, tmp_path / "log")
+    half_a_day(log)
+    result = validate(log, tmp_path / "run")
+    assert {"search_volume", "event_volume"} < result.stops
+    assert "hours 12 to 23 UTC" in result.verdict["reason"]
+    assert result.verdict["alarms"][0]["name"] == "missing_hours"
 
 
 def test_an_accepted_change_goes_through_and_is_recorded(new_tree: Path, sound: Result, tmp_path: Path) -> None:

@@ -62,6 +62,10 @@ class Checker:
         for name, array in arrays.items():
             self.kept.setdefault(name, []).append(array)
 
+    def recall_where(self, name: str, good: np.ndarray) -> np.ndarray:
+        """The kept array of a name where `good`, bool [rows of the partition]; no copy where every row is."""
+        return self.recall(name) if good.all() else self.recall(name)[good]
+
     def recall(self, name: str) -> np.ndarray:
         """The kept array [rows of the partition] of a name."""
         parts = self.kept.get(name, [])

@@ -117,7 +117,7 @@ class EventChecker(Checker):
         # Without times and searches two equal rows are two clicks, not one written twice.
         comparable = good if self.rules.times else good & (search != 0)
         twice = np.zeros(len(good), dtype=bool)
-        twice[comparable] = later_copies(self.recall("row")[comparable])
+        twice[comparable] = later_copies(self.recall_where("row", comparable))
         sentence = "the same event (time, product, action, search, user, position) occurs in an earlier row"
         found = [Across(twice, "duplicate", sentence)]
         if self.rules.times and self.rules.impressions:
@@ -134,7 +134,8 @@ class EventChecker(Checker):
 
     def finish(self, good: np.ndarray, summary: Summary, folder: Path) -> None:
         search, user, time, action, pair, position, product = (
-            self.recall(name)[good] for name in ("search", "user", "time", "action", "pair", "position", "product")
+            self.recall_where(name, good)
+            for name in ("search", "user", "time", "action", "pair", "position", "product")
         )
         folder.mkdir(parents=True, exist_ok=True)
         different = pa.array(product.astype(np.uint64)).unique().to_numpy(zero_copy_only=False)
@@ -147,7 +148,7 @@ class EventChecker(Checker):
         if shown.any():
             clicked = pair[engaged & (search != 0)]
             summary.count("leak", leak(search[shown], pair[shown], clicked, position[shown]))
-        owner = self.recall("owner")[good]
+        owner = self.recall_where("owner", good)
         both = (owner != 0) & (user != 0)
         summary.count("other_user", np.array([(both & (owner != user)).sum(), both.sum()]))
 

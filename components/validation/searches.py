@@ -54,7 +54,7 @@ class SearchChecker(Checker):
         return [Across(twice, "duplicate_id", "search_id occurs in an earlier row of the day already")]
 
     def finish(self, good: np.ndarray, summary: Summary, folder: Path) -> None:
-        ids, times, users = (self.recall(name)[good] for name in ("id", "time", "user"))
+        ids, times, users = (self.recall_where(name, good) for name in ("id", "time", "user"))
         DaySearches.of(ids.astype(np.uint64), times.astype(np.int64), users.astype(np.uint64)).save(folder)
         if self.rules.times:
             fast = too_fast(users, times, self.rules.settings.actions_per_minute)

@@ -28,8 +28,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], progress: dict[str, Any
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_tensors` wrote."""
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata.get("progress", "{}"))  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, progress_of(file)  # noqa: SIM118
+
+
+def progress_of(file: Any) -> dict[str, Any]:
+    """The JSON object in an open safetensors file that `save_tensors` wrote."""
+    return json.loads((file.metadata() or {}).get("progress", "{}"))
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:

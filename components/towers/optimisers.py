@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from components.towers.parallel import norm_over_processes
+
 
 class Adagrad(Optimizer):
     """Adagrad whose cost for a sparse gradient depends on its rows, not on the table (MGDSPR trains with Adagrad).
@@ -96,23 +98,28 @@ def coalesce(parameters: Iterable[Tensor]) -> None:
             parameter.grad = parameter.grad.coalesce()
 
 
-def clip_gradients(parameters: Iterable[Tensor], limit: float) -> Tensor:
+def clip_gradients(parameters: Iterable[Tensor], limit: float, shards: Iterable[Tensor] = ()) -> Tensor:
     """Scales all gradients so that their common norm is at most `limit` (3 in MGDSPR); returns the norm before, scalar.
 
-    Sparse gradients must be coalesced: the norm of a row is that of the sum of its entries.
+    Sparse gradients must be coalesced: the norm of a row is that of the sum of its entries. `shards` are parameters of
+    which every process holds a part; with them all processes must call it, and the norm is that of all parts.
     """
-    values = [
-        parameter.grad.values() if parameter.grad.is_sparse else parameter.grad
-        for parameter in parameters
-        if parameter.grad is not None
-    ]
-    if not values:
+    values, parts = _gradients(parameters), _gradients(shards)
+    norms = [torch.linalg.vector_norm(value) for value in values]
+    if parts:
+        norms.append(norm_over_processes([torch.linalg.vector_norm(value) for value in parts]))
+    if not norms:
         return torch.zeros(())
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(value) for value in values]))
+    norm = torch.linalg.vector_norm(torch.stack(norms))
     scale = (limit / (norm + 1e-6)).clamp(max=1.0)
-    for value in values:
+    for value in [*values, *parts]:
         value.mul_(scale)
     return norm
+
+
+def _gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [gradient.values() if gradient.is_sparse else gradient for gradient in gradients]
 
 
 def build_optimiser(name: str, groups: list[dict[str, Any]], rate: float, initial: float) -> Optimizer:

@@ -102,6 +102,13 @@ def _gather(part: Tensor, longest: int, size: int) -> list[Tensor]:
     return gathered
 
 
+def norm_over_processes(norms: list[Tensor]) -> Tensor:
+    """The common norm, a scalar, of what has these norms in this process and others in the other processes."""
+    squares = torch.stack(norms).square().sum()
+    dist.all_reduce(squares)
+    return squares.sqrt()
+
+
 def same_everywhere(value: float, processes: World) -> float:
     """The leader's value, in every process."""
     if processes.size == 1:

@@ -9,6 +9,7 @@ from components.common.settings import setting
 from components.towers.text import UNITS
 
 SCORES = ("inner_product", "cosine")
+SHARDINGS = ("none", "row", "torchrec")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class TowerSettings:
     precision: str = setting("auto", "float32, bfloat16, or auto: bfloat16 on cuda")
     threads: int = setting(0, "torch threads; 0 leaves torch's own choice")
     sparse_gradients: bool = setting(True, "update only the embedding rows of the batch")
+    table_sharding: str = setting(
+        "none", "id table over the processes of torchrun: none, row, or torchrec (by TorchRec)"
+    )
+    shard_above_megabytes: float = setting(1_024.0, "a smaller id table stays whole in every process")
 
     def __post_init__(self) -> None:
         self.require(self.score in SCORES, "score", f"one of {', '.join(SCORES)}")
@@ -68,6 +73,10 @@ class TowerSettings:
         self.require(self.token_weights in ("idf", "uniform"), "token_weights", "idf or uniform")
         self.require(self.optimiser in ("adagrad", "adam"), "optimiser", "adagrad or adam")
         self.require(self.precision in ("auto", "float32", "bfloat16"), "precision", "auto, float32 or bfloat16")
+        self.require(self.table_sharding in SHARDINGS, "table_sharding", f"one of {', '.join(SHARDINGS)}")
+        self.require(
+            self.table_sharding == "none" or self.sparse_gradients, "sparse_gradients", "true with table_sharding"
+        )
         self.require(self.device.split(":")[0] in ("auto", "cpu", "cuda"), "device", "cpu, cuda or auto")
         self.require(0 <= self.id_dropout < 1, "id_dropout", "in [0, 1)")
         self.require(0 <= self.title_query_typos <= 1, "title_query_typos", "in [0, 1]")
@@ -79,7 +88,8 @@ class TowerSettings:
             self.require(getattr(self, name) >= 1, name, "1 or more")
         for name in ("temperature", "learning_rate", "clip_norm", "order_weight", "idf_power"):
             self.require(getattr(self, name) > 0, name, "above 0")
-        for name in ("title_queries", "past_queries", "graph_neighbours", "threads", "checkpoint_seconds", "seed"):
+        for name in ("title_queries", "past_queries", "graph_neighbours", "threads", "checkpoint_seconds", "seed",
+                     "shard_above_megabytes"):  # fmt: skip
             self.require(getattr(self, name) >= 0, name, "0 or more")
 
     def require(self, holds: bool, name: str, expected: str) -> None:
@@ -91,6 +101,16 @@ class TowerSettings:
     def units(self) -> tuple[str, ...]:
         """Text units that are tokenised for queries and titles; a model overrides it with the ones it reads."""
         return (self.word_unit,)
+
+    @property
+    def query_units(self) -> tuple[str, ...]:
+        """Those of `units` of which the query tower reads queries; a training step prepares no others."""
+        return self.units
+
+    @property
+    def product_units(self) -> tuple[str, ...]:
+        """Those of `units` of which the towers read titles; a training step prepares no others."""
+        return self.units
 
     @property
     def unread(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from components.common.files import staged_directory, tree_fingerprint, write_js
 from components.common.records import task_record
 from components.common.settings import as_overrides, from_overrides
 from components.towers.batches import query_batch
+from components.towers.checkpoints import load_model_state
 from components.towers.data import TrainingData, load_training_data
 from components.towers.export import check_export, export_tower
 from components.towers.interfaces import ItemBatch, QueryBatch
@@ -21,6 +23,7 @@ from components.towers.modelfiles import write_model
 from components.towers.models import model_class
 from components.towers.parallel import world
 from components.towers.settings import TowerSettings
+from components.towers.sharding import block_of, whole_state
 from components.towers.trainer import Trainer, TrainingState, pick_device
 
 _GOLDEN = 64
@@ -62,8 +65,17 @@ def run(examples: Path, out: Path, model: str, settings: str = "", checkpoints: 
         folder = Path(checkpoints) / _identity(Path(examples), model, chosen) if checkpoints else None
         trainer = Trainer(towers, data, chosen, device, folder, processes)
         state = trainer.run()
+        for name, table in trainer.tables.items():
+            record.note(
+                f"The table {name} of {table.rows} rows lies over {processes.size} processes, in each at most "
+                f"{block_of(table.rows, 0, processes.size)[1]} rows."
+            )
+        whole = whole_state(towers) if trainer.tables else {}
         if not processes.leads:
             return {"model": model}
+        if whole:  # in main memory: ONNX files hold whole tables
+            towers = kind(replace(chosen, table_sharding="none"), data.schema)
+            load_model_state(towers, whole)
         facts = _write(Path(out), towers.cpu(), data, chosen, state, trainer)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

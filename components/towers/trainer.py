@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,8 @@ from components.towers.batches import Batches
 from components.towers.checkpoints import (
     load_model_state,
     load_optimiser_state,
-    load_tensors,
     model_state,
     optimiser_state,
-    save_tensors,
 )
 from components.towers.data import TrainingData
 from components.towers.interfaces import ItemBatch, StepContext, TrainingBatch
@@ -28,6 +26,8 @@ from components.towers.moving import to_device
 from components.towers.optimisers import build_optimiser, clip_gradients, coalesce
 from components.towers.parallel import World, same_everywhere, sum_gradients
 from components.towers.settings import TowerSettings
+from components.towers.sharded_checkpoints import load_state, save_state
+from components.towers.sharding import ShardedTable, sharded_tables
 from components.towers.validation import recall, validation_rows
 
 
@@ -72,14 +72,22 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.settings, self.device = model, data, settings, device
         self.processes = processes or World()
+        # A unit of text that the towers do not read is not cut out for each batch.
+        queries = {unit: data.train.query_text[unit] for unit in settings.query_units}
+        titles = {unit: data.catalogue.text[unit] for unit in settings.product_units}
+        self.catalogue = replace(data.catalogue, text=titles)
         self.batches = Batches(
-            data.train, data.catalogue, data.needs, model.unit, settings, data.query_index,
+            replace(data.train, query_text=queries), self.catalogue, data.needs, model.unit, settings, data.query_index,
             self.processes.rank, self.processes.size,
         )  # fmt: skip
         self.optimiser = build_optimiser(
             settings.optimiser, model.parameter_groups(), settings.learning_rate, settings.adagrad_initial
         )
-        self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.tables = sharded_tables(model)
+        own = {id(table.weight) for table in self.tables.values()}
+        self.shards = [p for p in parameters if id(p) in own]
+        self.parameters = [p for p in parameters if id(p) not in own]  # those that every process holds whole
         self.total_steps = settings.epochs * self.batches.steps
         self.checkpoints = checkpoints
         self.state = TrainingState()
@@ -94,7 +102,6 @@ class Trainer:
         # A position in the code where all processes look at the same clock: the leader's.
         saved = time.monotonic()
         every = max(1, self.batches.steps // self.settings.validations_per_epoch)
-        leads = self.processes.leads
         with Progress(self.total_steps * self.batches.size, "train", "examples") as progress:
             progress.advance(self.state.step * self.batches.size)
             while self.state.step < self.total_steps and self.state.waiting < self.settings.patience:
@@ -108,7 +115,7 @@ class Trainer:
                     self._validate()
                     self._save()
                     saved = time.monotonic()
-                elif leads and time.monotonic() - saved > self.settings.checkpoint_seconds:
+                elif self._due(saved):
                     self._save()
                     saved = time.monotonic()
                 progress.advance(self.batches.size, self._note())
@@ -129,9 +136,11 @@ class Trainer:
             loss = self.model.loss(to_device(batch, self.device), self._context(step)).total
         # Each process's loss is a mean over its part: weighed by the part, the sum is the mean over the whole batch.
         (loss * batch.share).backward()
-        coalesce(self.parameters)
+        for table in self.tables.values():
+            table.return_gradients()
+        coalesce([*self.parameters, *self.shards])
         sum_gradients(self.parameters, self.processes)
-        norm = clip_gradients(self.parameters, self.settings.clip_norm)
+        norm = clip_gradients(self.parameters, self.settings.clip_norm, self.shards)
         good = torch.isfinite(loss.detach()) & torch.isfinite(norm)
         self._unfinished = torch.where(good | (self._unfinished >= 0), self._unfinished, step)
         self.optimiser.step()
@@ -144,7 +153,7 @@ class Trainer:
 
         def items(rows: Tensor, exclude_queries: Tensor | None = None) -> ItemBatch:
             exclude = None if exclude_queries is None else exclude_queries.cpu()
-            return to_device(self.data.catalogue.batch(rows.cpu(), neighbours, exclude, generator), self.device)
+            return to_device(self.catalogue.batch(rows.cpu(), neighbours, exclude, generator), self.device)
 
         return StepContext(
             items, len(self.data.catalogue), self.data.counts, generator, own, step, self.total_steps,
@@ -170,7 +179,8 @@ class Trainer:
         self._losses = []
         cutoffs = tuple(sorted({self.settings.validation_cutoff, 10, 100}))
         measured: dict[str, float] = {}
-        if self.processes.leads and len(self.validation):
+        # A lookup in a sharded table needs every process.
+        if (self.processes.leads or self.tables) and len(self.validation):
             measured = recall(
                 self.model, self.data.validation, self.data.catalogue, self.data.needs, self.validation, cutoffs,
                 self.device, self.settings.graph_neighbours if "graph" in self.data.needs else 0,
@@ -191,8 +201,9 @@ class Trainer:
         if value > self.state.best:
             self.state.best, self.state.best_step, self.state.waiting = value, self.state.step, 0
             self.best_weights = {name: tensor.detach().clone() for name, tensor in model_state(self.model).items()}
-            if self.checkpoints and self.processes.leads:
-                save_tensors(self.checkpoints / "best.safetensors", self.best_weights, {"step": self.state.step})
+            if self.checkpoints:
+                facts = {"step": self.state.step}
+                save_state(self.checkpoints / "best.safetensors", self.best_weights, facts, self.tables, self.processes)
         else:
             self.state.waiting += 1
 
@@ -203,25 +214,49 @@ class Trainer:
         shown = "".join(f", {name} {value:.3f}" for name, value in last["validation"].items())
         return f"loss {last['loss']:.3f}{shown}"
 
+    def _due(self, saved: float) -> bool:
+        """Whether the leader's clock says that it is time for a checkpoint; with sharded tables all write theirs."""
+        due = self.processes.leads and time.monotonic() - saved > self.settings.checkpoint_seconds
+        return bool(same_everywhere(float(due), self.processes)) if self.tables else due
+
     def _save(self) -> None:
-        if not self.checkpoints or not self.processes.leads:
+        if not self.checkpoints:
             return
         tensors = {f"model.{name}": tensor for name, tensor in model_state(self.model).items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in optimiser_state(self.optimiser).items()}
         # Losses since the last validation belong to the state: the curve of a resumed training is the same.
         tensors["losses"] = torch.stack(self._losses) if self._losses else torch.zeros(0)
-        save_tensors(self.checkpoints / "state.safetensors", tensors, vars(self.state))
+        save_state(
+            self.checkpoints / "state.safetensors", tensors, vars(self.state), self._sharded(tensors), self.processes
+        )
+
+    def _sharded(self, tensors: dict[str, Tensor]) -> dict[str, ShardedTable]:
+        """Of the tensors of a checkpoint that are rows of a sharded table, the table."""
+        tables = {f"model.{name}": table for name, table in self.tables.items()}
+        numbers = [id(parameter) for group in self.optimiser.param_groups for parameter in group["params"]]
+        for table in self.tables.values():
+            state = f"optimiser.{numbers.index(id(table.weight))}."
+            tables |= {name: table for name in tensors if name.startswith(state)}
+        return tables
 
     def _resume(self) -> None:
         if not self.checkpoints or not (self.checkpoints / "state.safetensors").is_file():
             return
-        tensors, progress = load_tensors(self.checkpoints / "state.safetensors")
+        tensors, progress = self._loaded("state.safetensors")
         load_model_state(self.model, dict(_part(tensors, "model.")))
         load_optimiser_state(self.optimiser, dict(_part(tensors, "optimiser.")))
         self._losses = list(tensors["losses"])
         self.state = TrainingState(**progress)
         if self.state.best_step:
-            self.best_weights = load_tensors(self.checkpoints / "best.safetensors")[0]
+            self.best_weights = self._loaded("best.safetensors")[0]
+
+    def _loaded(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        assert self.checkpoints is not None
+        tensors, progress = load_state(self.checkpoints / name, self.processes)
+        for key, table in (self.tables | self._sharded(tensors)).items():
+            if key in tensors and tensors[key].shape[0] == table.rows:  # of a process that trained alone
+                tensors[key] = tensors[key][table.first : table.last].clone()
+        return tensors, progress
 
 
 def pick_device(settings: TowerSettings) -> torch.device:

@@ -26,6 +26,7 @@ from components.towers.parts.rates import table_and_dense_groups, with_own_rate
 from components.towers.parts.title_axes import start_vectors, title_axes
 from components.towers.parts.tokens import TokenTable
 from components.towers.settings import TowerSettings
+from components.towers.sharding import id_table
 from components.towers.text import UNITS
 
 _TITLES_FOR_AXES = 20_000
@@ -93,6 +94,14 @@ class MgdsprSettings(TowerSettings):
         return tuple(dict.fromkeys((self.gram_1, self.gram_2, self.word_unit, *self.title_units)))
 
     @property
+    def query_units(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.gram_1, self.gram_2, self.word_unit))) if self.mgs else (self.word_unit,)
+
+    @property
+    def product_units(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.title_units, self.word_unit)))
+
+    @property
     def unread(self) -> frozenset[str]:
         off = frozenset(TOKEN_GROUPS) - set(self.title_groups)
         if not (self.history and self.behaviour_titles):
@@ -126,7 +135,7 @@ class MGDSPR(nn.Module):
         self.settings, self.schema, self.score = settings, schema, settings.score
         width, sparse = settings.dimension, settings.sparse_gradients
         self.tokens = TokenTable(schema.tokens, width, settings.token_weights == "idf", sparse)
-        self.ids = nn.Embedding(schema.items, width, sparse=sparse)
+        self.ids = id_table(schema.items, settings)
         if settings.mgs:
             units = (settings.gram_1, settings.gram_2, settings.word_unit)
             self.unit_rows: nn.Module = QueryUnit(

@@ -37,6 +37,7 @@ from components.towers.parts.query_unit import ROWS, QueryUnit
 from components.towers.parts.rates import table_and_dense_groups
 from components.towers.parts.shopper import ShopperEncoder
 from components.towers.parts.tokens import TokenTable
+from components.towers.sharding import id_table
 
 
 class MMSE(nn.Module):
@@ -62,7 +63,7 @@ class MMSE(nn.Module):
         self.settings, self.schema, self.fusion = settings, schema, settings.post_fusion
         width, sparse = settings.dimension, settings.sparse_gradients
         tokens = TokenTable(schema.tokens, width, settings.token_weights == "idf", sparse)
-        self.ids = nn.Embedding(schema.items, width, sparse=sparse)
+        self.ids = id_table(schema.items, settings)
         units = (settings.gram_1, settings.gram_2, settings.word_unit)
         self.text = QueryUnit(tokens, width, units, 1, settings.heads, settings.max_query_tokens)
         self.items = ItemTower(

@@ -66,5 +66,13 @@ class MmseSettings(TowerSettings):
         return tuple(dict.fromkeys((self.gram_1, self.gram_2, self.word_unit, *self.title_units)))
 
     @property
+    def query_units(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.gram_1, self.gram_2, self.word_unit)))
+
+    @property
+    def product_units(self) -> tuple[str, ...]:
+        return self.title_units
+
+    @property
     def unread(self) -> frozenset[str]:
         return frozenset(TOKEN_GROUPS) - set(self.title_groups)

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import math
 import pkgutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -309,3 +310,28 @@ def test_an_example_without_any_negative_left_costs_nothing_and_has_no_gradient(
     assert loss.item() == 0.0
     assert not positive.grad.any()
     assert not scores.grad.any()
+
+
+@pytest.mark.parametrize("log_q", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_fused_softmax_has_value_and_gradients_of_the_composed_one(data, log_q, weighted):
+    loss = SampledSoftmax(0.7, log_q_correction=log_q)
+    weights, own = data["weights"] if weighted else None, data["positive_log_q"] if log_q else None
+    found = []
+    for fused in (True, False):
+        leaves = [data[name].clone().requires_grad_() for name in ("q", "p")]
+        leaves.append(data["n"].vectors.clone().requires_grad_())
+        given = (leaves[0], leaves[1], replace(data["n"], vectors=leaves[2]), data["index"], data["extra"], own)
+        value = loss(*given, weights) if fused else softmax_loss(*loss.logits(*given), weights)
+        found.append([value.detach(), *torch.autograd.grad(value * 3.0, leaves)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_fused_example_without_any_negative_left_costs_nothing():
+    vectors = [torch.ones(2, 3, requires_grad=True) for _ in range(3)]
+    shared = Negatives(vectors[2], item_index=torch.tensor([4, 5]))
+    loss = SampledSoftmax()(vectors[0], vectors[1], shared, torch.tensor([4, 5]), torch.tensor([[5], [4]]))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not any(vector.grad.any() for vector in vectors)

@@ -30,19 +30,32 @@ def allowed(
         >>> allowed(shared, torch.tensor([8]), torch.tensor([[9, -1]]))
         tensor([[ True, False, False]])
     """
+    if positive_index is None and extra_positives is None:
+        raise BadInput("positive_index is needed to know the batch size of the mask.")
+    of_batch = positive_index if positive_index is not None else extra_positives
+    assert of_batch is not None
     items = negatives.item_index  # [M]
+    keep = torch.ones(of_batch.shape[0], items.shape[0], dtype=torch.bool, device=items.device)
+    found = hidden(negatives, positive_index, extra_positives, same_item)
+    if found is not None:
+        keep[found] = False
+    return keep
+
+
+def hidden(
+    negatives: Negatives,
+    positive_index: Tensor | None,
+    extra_positives: Tensor | None = None,
+    same_item: bool = True,
+) -> tuple[Tensor, Tensor] | None:
+    """Rows b and columns m, int64 [hits] each, where `allowed` is False; None where nothing is masked at all."""
     if not same_item and extra_positives is None:
-        if positive_index is None:
-            raise BadInput("positive_index is needed to know the batch size of the mask.")
-        return torch.ones(positive_index.shape[0], items.shape[0], dtype=torch.bool, device=items.device)
+        return None
     if same_item and positive_index is None:
         raise BadInput("same-item masking needs positive_index, the catalogue row of each example's positive.")
     own = [positive_index.unsqueeze(1)] if same_item and positive_index is not None else []
     own += [] if extra_positives is None else [extra_positives]
-    rows, columns = _places(items, torch.cat(own, dim=1))
-    keep = torch.ones(own[0].shape[0], items.shape[0], dtype=torch.bool, device=items.device)
-    keep[rows, columns] = False
-    return keep
+    return _places(negatives.item_index, torch.cat(own, dim=1))
 
 
 def _places(items: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

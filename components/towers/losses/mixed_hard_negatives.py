@@ -86,11 +86,13 @@ class MixedHardNegatives(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
+        if self.count == 0:
+            return self.softmax(
+                query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q, weights
+            )
         positive, negative = self.softmax.logits(
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q
         )  # [B], [B, M]
-        if self.count == 0:
-            return softmax_loss(positive, negative, weights)
         mixed = self.mixed_logits(query_vectors, positive_vectors, negatives, negative, generator)  # [B, N]
         return softmax_loss(positive, torch.cat([negative, mixed], dim=1), weights)
 

@@ -5,7 +5,8 @@ from torch import Tensor, nn
 
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import Negatives
-from components.towers.losses.masks import allowed
+from components.towers.losses.fused_softmax import fused_softmax
+from components.towers.losses.masks import allowed, hidden
 from components.towers.losses.scores import InnerProduct, Score
 
 
@@ -107,10 +108,25 @@ class SampledSoftmax(nn.Module):
         weights: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
+        if self._fusable(query_vectors, negatives):
+            positive = self.score.rows(query_vectors, positive_vectors) / self.temperature  # [B]
+            if self.log_q_correction and positive_log_q is not None:
+                positive = positive - positive_log_q  # [B]
+            masks = self.mask_same_item or extra_positives is not None
+            return fused_softmax(
+                query_vectors / self.temperature, negatives.vectors, positive,
+                hidden(negatives, positive_index, extra_positives, self.mask_same_item) if masks else None,
+                negatives.log_q if self.log_q_correction else None, weights,
+            )  # fmt: skip
         positive, negative = self.logits(
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q
         )
         return softmax_loss(positive, negative, weights)
+
+    def _fusable(self, queries: Tensor, negatives: Negatives) -> bool:
+        full = queries.dtype == negatives.vectors.dtype and queries.dtype in (torch.float32, torch.float64)
+        corrected = not self.log_q_correction or negatives.log_q is not None
+        return self.score.linear and corrected and full and not torch.is_autocast_enabled(queries.device.type)
 
 
 def softmax_loss(positive: Tensor, negative: Tensor, weights: Tensor | None = None) -> Tensor:

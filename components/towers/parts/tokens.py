@@ -1,5 +1,9 @@
 """The token table that both towers share, and means over token sets."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,8 +30,10 @@ def bag_sum(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None =
         if token_weight is not None:
             weight = weight * token_weight(bags.values).squeeze(-1).abs()  # [R, T]
         return (table(bags.values) * weight.unsqueeze(-1)).sum(1), weight.sum(1)
-    # Only the distinct rows are looked up: the gradient of a large table then holds each of them once, which is faster
-    # than a gradient entry per token that must be summed up later, and the step costs the same for any table size.
+    if type(table) is nn.Embedding and table.sparse:
+        weights = None if token_weight is None else token_weight.weight
+        return _BagSum.apply(table.weight, weights, bags)
+    # Only the distinct rows are looked up: of a sharded table each is asked for once.
     distinct, index = torch.unique(bags.values, return_inverse=True)  # [U], [N]
     vectors = table(distinct)  # [U, d]
     if token_weight is None:
@@ -39,6 +45,54 @@ def bag_sum(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None =
     )  # [R, d]
     scale = torch.zeros(len(bags), dtype=weight.dtype, device=weight.device).index_add(0, bags.row_of_value, weight)
     return total, scale
+
+
+class _BagSum(torch.autograd.Function):
+    """`bag_sum` of ragged bags with sparse gradients that hold each row once.
+
+    The gradient of row t is `w_t g_t`, of its weight `sign(w_t) (g_t . e_t + h_t)`, where g_t and h_t sum the gradients
+    of the bags that hold t: a bag sum the other way round, by the sorted tokens. The cost of a step is that of its
+    tokens, for any table size.
+    """
+
+    @staticmethod
+    def forward(context: Any, table: Tensor, weight: Tensor | None, bags: Ragged) -> tuple[Tensor, Tensor]:
+        context.bags = bags
+        context.save_for_backward(table, weight)
+        if weight is None:
+            context.mark_non_differentiable(lengths := bags.lengths.to(table.dtype))
+            return _bag_sums(table, bags.values, bags.offsets), lengths  # [R, d], [R]
+        each = weight[bags.values].squeeze(-1).abs()  # [N]
+        scale = torch.zeros(len(bags), dtype=each.dtype, device=each.device).index_add_(0, bags.row_of_value, each)
+        return _bag_sums(table, bags.values, bags.offsets, each), scale
+
+    @staticmethod
+    def backward(context: Any, of_total: Tensor, of_scale: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
+        table, weight = context.saved_tensors
+        bags = context.bags
+        tokens, order = bags.values.sort()
+        distinct, counts = torch.unique_consecutive(tokens, return_counts=True)  # [U], [U]
+        ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # [U + 1]
+        holders = bags.row_of_value[order]  # [N] bag of each token
+        gradient = _bag_sums(of_total, holders, ends)  # [U, d]
+        if weight is None:
+            return _rows_of(table, distinct, gradient), None, None
+        own = weight[distinct]  # [U, 1]
+        of_weight = (gradient * table[distinct]).sum(1, keepdim=True)  # [U, 1]
+        if of_scale is not None:
+            of_weight += _bag_sums(of_scale.unsqueeze(1), holders, ends)
+        return _rows_of(table, distinct, gradient * own.abs()), _rows_of(weight, distinct, of_weight * own.sign()), None
+
+
+def _bag_sums(vectors: Tensor, values: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:
+    return nn.functional.embedding_bag(
+        values, vectors, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights
+    )
+
+
+def _rows_of(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """A gradient of `table` in ascending, distinct rows."""
+    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, table.shape, check_invariants=False)
 
 
 class TokenTable(nn.Module):

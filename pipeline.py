@@ -9,7 +9,7 @@ from components.evaluation.component import evaluate_towers
 from components.features.component import build_features, materialise_features
 from components.index.component import embed_catalogue, upsert_embeddings
 from components.logs.component import inspect_inputs, load_log
-from components.placement import Needs, place
+from components.placement import Needs, accelerators, place
 from components.releases.component import promote_release
 from components.runs.component import report_run
 from components.serving.component import deploy_endpoint, smoke_test
@@ -18,7 +18,7 @@ from components.validation.component import open_gate, validate_logs
 
 SMALL = Needs(cpu="500m", memory="2G", minutes=30)
 READING = Needs(cpu="4", memory="16G", minutes=180)
-TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=1, manifests=True)
+TRAINING = Needs(cpu="8", memory="32G", minutes=600, retries=1, accelerators=accelerators() or 0, manifests=True)
 SERVING = Needs(cpu="2", memory="8G", minutes=30, secrets=True)
 WRITING = Needs(cpu="4", memory="16G", minutes=180, retries=2, secrets=True)
 EMBEDDING = Needs(cpu="8", memory="16G", minutes=180, retries=2)

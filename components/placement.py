@@ -2,6 +2,7 @@
 
 kfp's local runner ignores all of these but the retries."""
 
+import os
 from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
@@ -19,7 +20,18 @@ _SECRET_ENVIRONMENT = {
 MANIFESTS = "towerline-manifests"
 """The ConfigMap with the endpoint's and the training job's manifests, for the tasks that apply them."""
 MANIFESTS_PATH = "/etc/towerline"
+ACCELERATORS = "TOWERLINE_ACCELERATORS"
+"""Environment variable with the number of accelerators of a training task, read when the pipeline is compiled."""
 _USER = 10001
+
+
+def accelerators() -> int | None:
+    """TOWERLINE_ACCELERATORS; 0 where it is not set, None where it is no whole number.
+
+    A task that asks for one waits for ever on a cluster that has none.
+    """
+    text = os.environ.get(ACCELERATORS) or "0"
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 @dataclass(frozen=True)

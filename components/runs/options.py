@@ -1,18 +1,22 @@
 """From the options of a command to the pipeline's arguments, everything checked before work begins."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 from components.common.errors import BadSetting, NotFound
 from components.common.manifest import current_release_id
+from components.placement import ACCELERATORS, accelerators
 from components.runs.advice import command
 from components.runs.arguments import MODELS, build_parser
 
 
 def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
     """The pipeline's arguments for a run on a cluster. Raises BadSetting, NotFound."""
+    if accelerators() is None:
+        raise BadSetting(f"{ACCELERATORS} must be a whole number, not {os.environ[ACCELERATORS]!r}.")
     if options.parts < 1:
         raise BadSetting(f"--parts must be 1 or more, not {options.parts}.")
     if not 1 <= options.canary <= 100:

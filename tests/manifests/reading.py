@@ -86,6 +86,22 @@ def problems(document: Document) -> list[str]:
     return []
 
 
+def pod_labels(document: Any, path: str = "") -> list[tuple[str, Document]]:
+    """The labels of every pod that an object makes, wherever its kind keeps them."""
+    if not isinstance(document, dict):
+        return []
+    if document.get("kind") == "Milvus":
+        spec = document["spec"]
+        inside = {name: part for name, part in spec["dependencies"].items() if isinstance(part, dict)}
+        own = {name: part["inCluster"]["values"] for name, part in inside.items() if "inCluster" in part}
+        return [(name, part.get("podLabels", {})) for name, part in {"components": spec["components"], **own}.items()]
+    if isinstance(document.get("containers"), list):  # KServe keeps labels beside containers
+        return [(path, document.get("labels", {}))]
+    if isinstance(document.get("spec"), dict) and isinstance(document["spec"].get("containers"), list):
+        return [(path, document["metadata"].get("labels", {}))]
+    return [found for name, item in document.items() for found in pod_labels(item, f"{path}.{name}")]
+
+
 def pods(document: Any, path: str = "") -> list[tuple[str, Document]]:
     """Every pod specification inside a document, wherever its kind keeps it."""
     if isinstance(document, list):

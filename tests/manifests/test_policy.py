@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.manifests.reading import BUILDS, Document, built, pods, written
+from tests.manifests.reading import BUILDS, Document, built, pod_labels, pods, written
 
 WRITTEN = dict(written())
 _SECRET = re.compile(r"(password|token|secretkey|accesskey|requirepass|api[-_]?key)\s*[:=]\s*\S", re.IGNORECASE)
@@ -38,9 +38,27 @@ def breaches(document: Document) -> list[str]:
         found.append("rights over the whole cluster are never needed")
     for rule in document.get("rules", []):
         found += [f"{name} may not be *" for name in ("verbs", "resources", "apiGroups") if "*" in rule[name]]
+    found += [
+        f"{path}: a sidecar, which the network's rules cut off, which refuses tasks and Knative, and ends no job"
+        for path, labels in pod_labels(document)
+        if labels.get("sidecar.istio.io/inject") != "false"
+    ]
+    if document["kind"] == "PodDisruptionBudget":
+        found += _budget_breaches(document)
     for path, pod in pods(document):
         found += [f"{path}: {breach}" for breach in _pod_breaches(pod)]
     return found
+
+
+def _budget_breaches(document: Document) -> list[str]:
+    """What Kubernetes counts wrongly: of pods that an operator makes only a whole number of available ones is sure."""
+    spec = document["spec"]
+    component = spec["selector"]["matchLabels"]["app.kubernetes.io/component"]
+    if component == "training" and not isinstance(spec.get("minAvailable"), int):
+        return ["pods of a PyTorchJob are counted by its workers alone"]
+    if component == "endpoint" and (spec.get("maxUnavailable", 0) < 1 or "minAvailable" in spec):
+        return ["a node with the only server cannot be drained"]
+    return []
 
 
 def _floating(image: str) -> bool:
@@ -116,12 +134,34 @@ def test_every_pod_of_ours_is_under_the_default_deny(directory: str) -> None:
 
 
 @pytest.mark.parametrize("directory", ["overlays/dev", "overlays/production"])
+def test_a_pod_under_the_default_deny_may_ask_for_names(directory: str) -> None:
+    policies = {d["metadata"]["name"]: d["spec"] for d in built(directory) if d["kind"] == "NetworkPolicy"}
+    (rule,) = policies["towerline-default"]["egress"]
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+    pods_of_dns, cache_of_the_node = rule["to"]
+    assert pods_of_dns["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+    assert cache_of_the_node["ipBlock"]["cidr"] == "169.254.20.10/32"
+
+
+def test_nobody_is_evicted_from_a_training() -> None:
+    budgets = {d["metadata"]["name"]: d["spec"] for d in WRITTEN.values() if d["kind"] == "PodDisruptionBudget"}
+    (job,) = [d["spec"]["pytorchReplicaSpecs"] for d in WRITTEN.values() if d["kind"] == "PyTorchJob"]
+    assert budgets["towerline-training"]["minAvailable"] > sum(replica["replicas"] for replica in job.values())
+
+
+@pytest.mark.parametrize("directory", ["overlays/dev", "overlays/production"])
 def test_rights_are_given_to_accounts_of_the_namespace_by_name(directory: str) -> None:
     bindings = [document for document in built(directory) if document["kind"] == "RoleBinding"]
     assert len(bindings) == 3
     for binding in bindings:
         for subject in binding["subjects"]:
             assert subject["namespace"] == binding["metadata"]["namespace"], binding["metadata"]["name"]
+
+
+def _of_training(budget: Document) -> Document:
+    """The budget's specification, for the pods of a training."""
+    budget["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] = "training"
+    return budget["spec"]
 
 
 def container(document: Document) -> Document:
@@ -145,6 +185,12 @@ BREACHES: list[tuple[str, Callable[[Document], object], str]] = [
     ("StatefulSet", lambda d: pods(d)[0][1].update(hostNetwork=True), "hostNetwork"),
     ("PyTorchJob", lambda d: pods(d)[0][1]["volumes"].append({"name": "x", "hostPath": {"path": "/"}}), "the node"),
     ("CronJob", lambda d: pods(d)[0][1].pop("automountServiceAccountToken"), "a token"),
+    ("CronJob", lambda d: pod_labels(d)[0][1].pop("sidecar.istio.io/inject"), "a sidecar"),
+    ("InferenceService", lambda d: pod_labels(d)[0][1].pop("sidecar.istio.io/inject"), "a sidecar"),
+    ("Milvus", lambda d: d["spec"]["components"].pop("podLabels"), "components: a sidecar"),
+    ("Milvus", lambda d: d["spec"]["dependencies"]["etcd"]["inCluster"]["values"].pop("podLabels"), "etcd: a sidecar"),
+    ("PodDisruptionBudget", lambda d: d["spec"].update(maxUnavailable=0), "cannot be drained"),
+    ("PodDisruptionBudget", lambda d: _of_training(d).update(minAvailable="100%"), "by its workers alone"),
 ]
 
 

@@ -123,6 +123,37 @@ def test_the_endpoint_is_started_as_the_server_wants_it(monkeypatch: pytest.Monk
     assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": settings.port}
 
 
+def test_the_endpoint_is_a_knative_service_whatever_kserve_begins_with() -> None:
+    annotations = one("InferenceService")["metadata"]["annotations"]
+    assert annotations["serving.kserve.io/deploymentMode"] == "Serverless"
+
+
+def test_no_probe_ends_a_server_that_still_loads_its_release() -> None:
+    endpoint = one("InferenceService")
+    container = endpoint_container(endpoint)
+    deadline = int(endpoint["metadata"]["annotations"]["serving.knative.dev/progress-deadline"].removesuffix("s"))
+    startup = container["startupProbe"]
+    assert deadline * 0.9 < startup["periodSeconds"] * startup["failureThreshold"] < deadline
+    assert startup["httpGet"] == container["livenessProbe"]["httpGet"]
+    assert "initialDelaySeconds" not in container["livenessProbe"]
+
+
+def test_redis_is_ready_when_it_answers_with_its_password() -> None:
+    (container,) = pods(one("StatefulSet", "towerline-redis"))[0][1]["containers"]
+    shell, option, script = container["readinessProbe"]["exec"]["command"]
+    assert (shell, option) == ("sh", "-c")
+    (password,) = [
+        item["name"] for item in container["env"] if item["valueFrom"]["secretKeyRef"]["key"] == "redis-password"
+    ]
+    assert f'REDISCLI_AUTH="${password}" redis-cli ping' in script
+
+
+def test_the_schedule_compiles_with_as_many_accelerators_as_its_settings_say() -> None:
+    assert int(one("ConfigMap", "towerline-schedule")["data"][placement.ACCELERATORS]) == 0
+    (container,) = pods(one("CronJob", "towerline-schedule"))[0][1]["containers"]
+    assert {"configMapRef": {"name": "towerline-schedule"}} in container["envFrom"]
+
+
 @pytest.mark.parametrize("directory", [name for name in BUILDS if "endpoint" in name])
 def test_a_built_endpoint_is_started_as_the_server_wants_it(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint = one("InferenceService", documents=built(directory))

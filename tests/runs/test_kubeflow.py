@@ -110,7 +110,7 @@ def test_every_task_has_resources_a_time_limit_a_volume_and_a_user(tmp_path):
         assert {"resourceCpuLimit", "resourceMemoryLimit"} <= set(executor["container"]["resources"]), name
         assert {"activeDeadlineSeconds", "pvcMount", "securityContext", "fieldPathAsEnv"} <= set(kubernetes[name]), name
         assert kubernetes[name]["securityContext"]["runAsNonRoot"], name
-    assert executors["exec-train-towers"]["container"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert "accelerator" not in executors["exec-train-towers"]["container"]["resources"]
 
 
 def test_what_may_fail_for_reasons_outside_the_data_is_tried_again_with_growing_pauses(tmp_path):
@@ -168,6 +168,21 @@ def test_a_room_may_have_an_image_of_its_own(tmp_path):
     images = {name: item["container"]["image"] for name, item in spec["deploymentSpec"]["executors"].items()}
     assert images.pop("exec-train-towers") == own
     assert set(images.values()) == {"other-python:3"}
+
+
+def test_a_training_asks_for_the_accelerators_that_the_cluster_has(tmp_path):
+    words = [sys.executable, "pipeline.py", "compile", "-o", str(tmp_path / "p.yaml")]
+    environment = {**os.environ, "TOWERLINE_ACCELERATORS": "2"}
+    subprocess.run(words, check=True, env=environment, cwd=Path(__file__).parents[2], capture_output=True)
+    executors = next(iter(yaml.safe_load_all((tmp_path / "p.yaml").read_text())))["deploymentSpec"]["executors"]
+    assert executors["exec-train-towers"]["container"]["resources"]["accelerator"]["resourceCount"] == "2"
+
+
+def test_accelerators_that_are_no_number_are_refused_before_anything_is_sent(kubeflow, monkeypatch, capsys):
+    monkeypatch.setenv("TOWERLINE_ACCELERATORS", "many")
+    assert main(towerline, ["submit", "--host", kubeflow.url]) == 2
+    assert "TOWERLINE_ACCELERATORS must be a whole number" in capsys.readouterr().err
+    assert kubeflow.asked == 0
 
 
 def test_an_empty_image_in_the_environment_is_none(tmp_path):

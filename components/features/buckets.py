@@ -1,8 +1,9 @@
-"""A log laid out by shopper: one pass over each table, so that what follows works on a bounded piece at a time.
+"""A log laid out by shopper, so that what follows works on a bounded piece at a time.
 
 A bucket holds everything about its shoppers (by hash of the user id): their behaviours, their searches, and what
-happened in those searches. An anonymous search goes by the hash of its own id. DuckDB streams the log from disk and
-spills what exceeds its memory limit, so memory doesn't grow with the number of days.
+happened in those searches. An anonymous search goes by the hash of its own id. A log that fits one bucket is read where
+it lies; a larger one is written into buckets by DuckDB, which streams it from disk and spills what exceeds its memory
+limit, so memory doesn't grow with the number of days.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -20,6 +21,7 @@ import pyarrow as pa
 from components.common.errors import BadInput
 from components.features.history import ACTION_CODES
 from components.features.settings import FeatureSettings
+from components.features.windows import DAY_US
 from components.logs.contract import EVENTS, REQUIRED, SEARCHES, Log, missing_column, open_parquet
 
 _SQL_TYPES = {pa.string(): "VARCHAR", pa.float64(): "DOUBLE", pa.int32(): "INTEGER"}
@@ -43,10 +45,15 @@ def literal(text: str) -> str:
 
 @dataclass(frozen=True)
 class Buckets:
-    """The laid-out log. Read one bucket at a time; times are int64 microseconds named `us`."""
+    """The laid-out log. Read one bucket at a time; times are int64 microseconds named `us`.
+
+    `queries`: each table's rows as SQL over the log. `log_end_us`: time of the last search or behaviour, 0 without any.
+    """
 
     folder: Path
     count: int
+    log_end_us: int
+    queries: dict[str, str]
     connection: duckdb.DuckDBPyConnection
 
     def behaviours(self, bucket: int) -> pa.Table:
@@ -59,29 +66,22 @@ class Buckets:
         return self._read("searches", bucket, columns, "ORDER BY user_id NULLS LAST, us, search_id")
 
     def outcomes(self, bucket: int) -> pa.Table:
-        """search_id, product_ids, stages (int8), positions (int32, -1 unknown): one row a search that led to anything.
+        """search_id, product_id, stage (int8), position (int32, null unknown), in no order.
 
-        Each product once, at its highest stage and first position; ordered by position, then product id. A search
-        after which nothing was clicked, favourited, carted or ordered has no row.
+        Each product of a search once, at its highest stage and first position.
         """
-        grouped = (
-            f"SELECT search_id, product_id, max(stage) AS stage, min(position) AS position "
-            f"FROM {self._source('outcomes', bucket)} GROUP BY search_id, product_id"
-        )
-        by = "ORDER BY position NULLS LAST, product_id"
-        return self.connection.sql(
-            f"SELECT search_id, list(product_id {by}) AS product_ids, list(stage {by}) AS stages, "
-            f"list(coalesce(position, -1)::INTEGER {by}) AS positions FROM ({grouped}) "
-            f"GROUP BY search_id HAVING max(stage) > 0 ORDER BY search_id"
-        ).to_arrow_table()
+        columns = "search_id, product_id, max(stage) AS stage, min(position) AS position"
+        return self._read("outcomes", bucket, columns, "GROUP BY search_id, product_id")
 
-    def _read(self, table: str, bucket: int, columns: str, order: str = "") -> pa.Table:
-        return self.connection.sql(f"SELECT {columns} FROM {self._source(table, bucket)} {order}").to_arrow_table()
+    def _read(self, table: str, bucket: int, columns: str, rest: str = "") -> pa.Table:
+        return self.connection.sql(f"SELECT {columns} FROM {self._source(table, bucket)} {rest}").to_arrow_table()
 
     def _source(self, table: str, bucket: int) -> str:
-        if not (self.folder / table / f"bucket={bucket}").is_dir():
-            return f"(SELECT * FROM read_parquet({literal(str(self.folder / table / 'none.parquet'))}))"
+        if self.count == 1:
+            return f"({self.queries[table]})"
         pattern = self.folder / table / f"bucket={bucket}" / "*.parquet"
+        if not pattern.parent.is_dir():
+            return f"({self.queries[table]} LIMIT 0)"
         return f"read_parquet({literal(str(pattern))}, hive_partitioning=false)"
 
 
@@ -113,16 +113,16 @@ def lay_out(
             training search led to once the validation period has begun is no training outcome.
     """
     searches, events = table_sql(log, "searches"), table_sql(log, "events")
-    _check_actions(connection, events)
-    count = _bucket_count(connection, searches, events, settings)
+    count, log_end = _measure(connection, searches, events, settings)
     cases = " ".join(f"WHEN s.us < {before} THEN {end}" for before, end in ends)
     horizon = f"CASE {cases} ELSE {2**62} END" if cases else str(2**62)
     codes = " ".join(f"WHEN {literal(name)} THEN {code}" for name, code in _STAGES.items())
     stage = f"CAST(CASE e.action {codes} END AS TINYINT)"
     bucket = f"CAST(hash(coalesce(user_id, search_id)) % {count} AS INTEGER) AS bucket"
+    kind = "TABLE" if count == 1 else "VIEW"
     connection.execute(
-        f"CREATE TEMP VIEW placed AS SELECT search_id, epoch_us(timestamp) AS us, query, user_id, latitude, longitude, "
-        f"country, {bucket} FROM {searches}"
+        f"CREATE TEMP {kind} placed AS SELECT search_id, epoch_us(timestamp) AS us, query, user_id, latitude, "
+        f"longitude, country, {bucket} FROM {searches}"
     )
     shopper = "coalesce(e.user_id, s.user_id)"
     queries = {
@@ -136,15 +136,14 @@ def lay_out(
         "outcomes": f"SELECT e.search_id, e.product_id, {stage} AS stage, e.position, s.bucket FROM {events} e "
         f"JOIN placed s USING (search_id) WHERE epoch_us(e.timestamp) < {horizon}",
     }
-    for table, query in queries.items():
-        (folder / table).mkdir(parents=True)
-        connection.execute(
-            f"COPY ({query}) TO {literal(str(folder / table))} "
-            "(FORMAT parquet, PARTITION_BY (bucket), OVERWRITE_OR_IGNORE)"
-        )
-        none = folder / table / "none.parquet"
-        connection.execute(f"COPY (SELECT * EXCLUDE (bucket) FROM ({query}) LIMIT 0) TO {literal(str(none))}")
-    return Buckets(folder, count, connection)
+    if count > 1:
+        for table, query in queries.items():
+            (folder / table).mkdir()
+            connection.execute(
+                f"COPY ({query}) TO {literal(str(folder / table))} "
+                "(FORMAT parquet, PARTITION_BY (bucket), OVERWRITE_OR_IGNORE)"
+            )
+    return Buckets(folder, count, log_end, queries, connection)
 
 
 def table_sql(log: Log, table: str) -> str:
@@ -181,42 +180,36 @@ def _sql_type(field: pa.Field) -> str:
     return _SQL_TYPES.get(field.type, "TIMESTAMPTZ")
 
 
-def _check_actions(connection: duckdb.DuckDBPyConnection, events: str) -> None:
-    for (action,) in connection.execute(f"SELECT DISTINCT action FROM {events}").fetchall():
+def _measure(
+    connection: duckdb.DuckDBPyConnection, searches: str, events: str, settings: FeatureSettings
+) -> tuple[int, int]:
+    """How many buckets, and the time of the last search or behaviour. Raises BadInput for an unknown action.
+
+    So many buckets that each holds about `bucket_elements` list elements of histories, and no more events.
+    """
+    n_searches, shoppers, log_end = connection.execute(
+        f"SELECT count(*), approx_count_distinct(user_id), coalesce(max(epoch_us(timestamp)), 0) FROM {searches}"
+    ).fetchall()[0]
+    n_events = behaviours = 0
+    for action, rows, signed, last in connection.execute(
+        f"SELECT action, count(*), count(user_id), coalesce(max(epoch_us(timestamp)), 0) FROM {events} GROUP BY action"
+    ).fetchall():
         if action not in _STAGES:
             raise BadInput(
                 f"table events, column action: {action!r} is not one of {', '.join(_STAGES)}; validate the log first."
             )
-
-
-def _bucket_count(connection: duckdb.DuckDBPyConnection, searches: str, events: str, settings: FeatureSettings) -> int:
-    """So many buckets that each holds about `bucket_elements` list elements of histories, and no more events."""
-    n_searches, shoppers = connection.execute(
-        f"SELECT count(*), approx_count_distinct(user_id) FROM {searches}"
-    ).fetchall()[0]
-    n_events, behaviours = connection.execute(
-        f"SELECT count(*), count(*) FILTER (action <> 'impression' AND user_id IS NOT NULL) FROM {events}"
-    ).fetchall()[0]
+        n_events += rows
+        if action in ACTION_CODES:
+            behaviours += signed
+            log_end = max(log_end, last)
     per_history = min(settings.history_length, behaviours / max(shoppers, 1)) + settings.recent_queries
     elements = max(n_searches * per_history, n_events)
-    return max(1, -(-int(elements) // settings.bucket_elements))
+    return max(1, -(-int(elements) // settings.bucket_elements)), log_end
 
 
 def search_days(log: Log) -> list[date]:
     """The days (UTC) on which the log has searches."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone='UTC'")
-    try:
-        rows = connection.execute(f"SELECT DISTINCT CAST(timestamp AS DATE) FROM {table_sql(log, 'searches')}")
-        return sorted(day for (day,) in rows.fetchall())
-    finally:
-        connection.close()
-
-
-def log_end(buckets: Buckets) -> int:
-    """Time of the last search or behaviour in the log, 0 when there is none; int64 microseconds."""
-    ends = []
-    for table in ("searches", "behaviours"):
-        files = f"read_parquet({literal(str(buckets.folder / table / '**' / '*.parquet'))}, hive_partitioning=false)"
-        ends += buckets.connection.execute(f"SELECT max(us) FROM {files}").fetchall()
-    return max((end for (end,) in ends if end is not None), default=0)
+    with duckdb.connect() as connection:
+        # Whole days since the epoch: a cast to a date would ask for the time zone of every row.
+        rows = connection.execute(f"SELECT DISTINCT epoch_us(timestamp) // {DAY_US} FROM {table_sql(log, 'searches')}")
+        return sorted(date(1970, 1, 1) + timedelta(days=day) for (day,) in rows.fetchall())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.features.buckets import Buckets
+from components.features.outcomes import engaged_outcomes
 from components.features.repository import PointInTimeJoin
-from components.features.schema import EXAMPLE_HISTORY, EXAMPLES, SNAPSHOTS, SPLITS, TIMESTAMP
+from components.features.schema import EXAMPLE_HISTORY, EXAMPLES, SHOPPER, SNAPSHOT_TIME, SNAPSHOTS, SPLITS, TIMESTAMP
 from components.features.settings import FeatureSettings
-from components.features.snapshots import ShopperTracks
+from components.features.snapshots import ShopperTracks, lists_of
 from components.features.splits import Split
 
 _ROW_GROUP = 8192
@@ -26,19 +27,19 @@ _STEPS, _STEP = (4, 8, 16, 32), 64
 _PAIRS_A_SEARCH, _FEW_PAIRS = 4, 100_000
 STORAGE: dict[str, Any] = {
     "compression": "zstd",
-    "compression_level": 3,
+    "compression_level": 1,
     "use_dictionary": False,
+    "write_statistics": [SHOPPER, SNAPSHOT_TIME],
     "coerce_timestamps": "us",
 }
-"""How lists are stored. Plainly encoded, since a shopper's histories repeat each other and zstd sees that;
-microseconds, since DuckDB refuses nanoseconds."""
+"""How lists are stored. Plainly encoded, since a shopper's histories repeat each other and zstd sees that; the least
+and greatest of a list's elements would tell nobody anything; microseconds, since DuckDB refuses nanoseconds."""
 
 
 class ExampleWriter:
     """Writes train, validation and test; each in row groups in the order of the buckets."""
 
-    def __init__(self, folder: Path, split: Split) -> None:
-        self._split = split
+    def __init__(self, folder: Path) -> None:
         self._files = ExitStack()
         self._writers = [
             self._files.enter_context(pq.ParquetWriter(folder / f"{name}.parquet", EXAMPLES, **STORAGE))
@@ -56,26 +57,28 @@ class ExampleWriter:
     ) -> None:
         self._files.close()
 
-    def write(self, examples: pa.Table, snapshots: int) -> None:
-        """Writes each example to the split it belongs to; `snapshots` is how many were made for them."""
+    def write(self, examples: pa.Table, assigned: NDArray[np.int8], snapshots: int) -> None:
+        """Writes each example to the split it is assigned to; `snapshots` is how many were made for them.
+
+        Args: examples: EXAMPLES, ordered by split. assigned: the split of each [n], ascending.
+        """
         self.snapshots += snapshots
         times = examples["timestamp"].cast(pa.int64()).to_numpy()
-        assigned = self._split.assign(times, examples["query"].to_pylist())
-        for number, name in enumerate(SPLITS):
-            rows = np.flatnonzero(assigned == number)
-            if not len(rows):
+        bounds = np.searchsorted(assigned, np.arange(len(SPLITS) + 1))
+        for writer, name, start, end in zip(self._writers, SPLITS, bounds, bounds[1:], strict=False):
+            if start == end:
                 continue
-            self._writers[number].write_table(examples.take(pa.array(rows)), row_group_size=_ROW_GROUP)
-            first, last = int(times[rows].min()), int(times[rows].max())
+            writer.write_table(examples.slice(start, end - start), row_group_size=_ROW_GROUP)
+            first, last = int(times[start:end].min()), int(times[start:end].max())
             known = self.windows.get(name, (first, last))
             self.windows[name] = (min(known[0], first), max(known[1], last))
-            self.rows[name] += len(rows)
+            self.rows[name] += int(end - start)
 
 
 def bucket_examples(
-    buckets: Buckets, bucket: int, sources: Path, join: PointInTimeJoin | None, settings: FeatureSettings
-) -> Iterator[tuple[pa.Table, int]]:
-    """One bucket's examples (EXAMPLES) in pieces, and how many snapshots were written for each piece.
+    buckets: Buckets, bucket: int, split: Split, sources: Path, join: PointInTimeJoin | None, settings: FeatureSettings
+) -> Iterator[tuple[pa.Table, NDArray[np.int8], int]]:
+    """One bucket's examples in pieces: EXAMPLES ordered by split, the split of each, how many snapshots were written.
 
     Snapshots go to `sources`: `moments-*` just before each search, `latest-*` at the end of the log. Without `join`
     (a log without shoppers or times) nothing is written and every history is empty.
@@ -85,23 +88,23 @@ def bucket_examples(
     that holds at a search is among them.
     """
     searches = buckets.searches(bucket)
-    outcomes = buckets.outcomes(bucket)
-    row = pc.index_in(searches["search_id"], value_set=outcomes["search_id"].combine_chunks())
-    engaged = searches.filter(pc.is_valid(row))
-    outcomes = outcomes.take(row.drop_null())
+    rows, outcomes = engaged_outcomes(buckets.outcomes(bucket), searches["search_id"])
+    engaged = _with_columns(searches.take(pa.array(rows)), outcomes)
+    assigned = split.assign(engaged["us"].to_numpy(), engaged["query"])
+    by_split = np.argsort(assigned, kind="stable")
     if join is None:
-        yield _examples(engaged, outcomes, _empty_histories(engaged.num_rows)), 0
+        yield _examples(engaged.take(pa.array(by_split)), _empty_histories(len(rows))), assigned[by_split], 0
         return
     tracks = ShopperTracks(buckets.behaviours(bucket), searches.filter(pc.is_valid(searches["user_id"])), settings)
     write_lists(tracks.latest(), sources / f"latest-{bucket:05d}.parquet")
     rounds = search_rounds(engaged["user_id"])
     for number in np.unique(rounds):
-        chosen = pa.array(rounds == number)
-        part = engaged.filter(chosen)
+        chosen = by_split[rounds[by_split] == number]
+        part = engaged.take(pa.array(chosen))
         moments = tracks.snapshots(part["user_id"], part["us"].to_numpy())
         path = sources / f"moments-{bucket:05d}-{number:03d}.parquet"
         write_lists(moments, path)
-        yield _examples(part, outcomes.filter(chosen), _histories(join, path, part)), moments.num_rows
+        yield _examples(part, _histories(join, path, part)), assigned[chosen], moments.num_rows
 
 
 def search_rounds(shoppers: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -138,39 +141,28 @@ def write_no_snapshots(sources: Path) -> None:
     write_lists(SNAPSHOTS.empty_table(), sources / "latest-00000.parquet")
 
 
-def _examples(searches: pa.Table, outcomes: pa.Table, histories: dict[str, Any]) -> pa.Table:
-    columns = {
-        "search_id": searches["search_id"],
-        "timestamp": searches["us"].cast(TIMESTAMP),
-        **{name: searches[name] for name in ("query", "user_id", "latitude", "longitude", "country")},
-        **{name: outcomes[name] for name in ("product_ids", "stages", "positions")},
-        **histories,
-    }
-    return pa.table(columns).select(EXAMPLES.names).cast(EXAMPLES)
+def _examples(searches: pa.Table, histories: dict[str, pa.ListArray]) -> pa.Table:
+    timestamp = searches["us"].cast(TIMESTAMP)
+    return _with_columns(searches, {"timestamp": timestamp, **histories}).select(EXAMPLES.names).cast(EXAMPLES)
 
 
-def _histories(join: PointInTimeJoin, snapshots: Path, searches: pa.Table) -> dict[str, Any]:
-    known = pc.is_valid(searches["user_id"])
-    asking = searches.filter(known)
-    if not asking.num_rows:
-        return _empty_histories(searches.num_rows)
-    features = join(snapshots, asking["user_id"], asking["us"].cast(TIMESTAMP))
-    # Anonymous searches have no row in the join: take() with a null index gives null, which becomes an empty list.
-    place = np.cumsum(known.to_numpy()) - 1
-    rows = pa.array(place, mask=~known.to_numpy())
-    return {
-        name: _no_nulls(features[feature].cast(kind).take(rows)) for name, (feature, kind) in EXAMPLE_HISTORY.items()
-    }
+def _with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    return table
 
 
-def _no_nulls(lists: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Nulls (Feast's answer for a shopper it has no snapshot of) as empty lists."""
-    empty = pa.scalar([], type=lists.type)
-    return pa.chunked_array([pc.coalesce(chunk, empty) for chunk in lists.chunks], type=lists.type)
+def _histories(join: PointInTimeJoin, snapshots: Path, searches: pa.Table) -> dict[str, pa.ListArray]:
+    features = join(snapshots, searches["user_id"], searches["us"].cast(TIMESTAMP))
+    return {name: _no_nulls(features[feature].cast(kind)) for name, (feature, kind) in EXAMPLE_HISTORY.items()}
 
 
-def _empty_histories(rows: int) -> dict[str, pa.Array]:
-    return {
-        name: pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, np.int32)), pa.array([], kind.value_type))
-        for name, (_, kind) in EXAMPLE_HISTORY.items()
-    }
+def _no_nulls(lists: pa.ChunkedArray) -> pa.ListArray:
+    """Nulls (a shopper without a snapshot, or without a name) as empty lists."""
+    joined = lists.combine_chunks()
+    return lists_of(joined.value_lengths().fill_null(0).to_numpy(), joined.flatten())
+
+
+def _empty_histories(rows: int) -> dict[str, pa.ListArray]:
+    none = np.zeros(rows, dtype=np.int64)
+    return {name: lists_of(none, pa.array([], kind.value_type)) for name, (_, kind) in EXAMPLE_HISTORY.items()}

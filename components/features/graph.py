@@ -11,13 +11,16 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.common.errors import BadInput
 from components.features.buckets import literal
 from components.features.history import ACTION_CODES
 from components.features.schema import GRAPH
+from components.features.sequence import ragged_indices
 from components.features.settings import FeatureSettings
+from components.features.snapshots import lists_of
 
 
 def build_graph(connection: duckdb.DuckDBPyConnection, train: Path, settings: FeatureSettings) -> pa.Table:
@@ -30,17 +33,24 @@ def build_graph(connection: duckdb.DuckDBPyConnection, train: Path, settings: Fe
         f"WHEN {code} THEN {weight}" for code, weight in zip(ACTION_CODES.values(), settings.graph_weights, strict=True)
     )
     edges = (
-        f"SELECT product_id, query, sum(CASE stage {cases} END) AS weight FROM "
+        f"SELECT product_id, query, sum(CASE stage {cases} END)::FLOAT AS weight FROM "
         f"(SELECT query, unnest(product_ids) AS product_id, unnest(stages) AS stage "
         f"FROM read_parquet({literal(str(train))})) WHERE stage > 0 GROUP BY product_id, query"
     )
-    by = "ORDER BY weight DESC, query"
-    ranked = f"SELECT *, row_number() OVER (PARTITION BY product_id {by}) AS place FROM ({edges})"
-    table = connection.sql(
-        f"SELECT product_id, list(query {by}) AS queries, list(weight::FLOAT {by}) AS weights FROM ({ranked}) "
-        f"WHERE place <= {settings.graph_queries} GROUP BY product_id ORDER BY product_id"
-    ).to_arrow_table()
-    return table.cast(GRAPH)
+    table = connection.sql(f"{edges} ORDER BY product_id, weight DESC, query").to_arrow_table()
+    products = table["product_id"].combine_chunks()
+    starts = np.flatnonzero(pc.not_equal(products[1:], products[:-1])) + 1
+    starts = np.concatenate((np.zeros(min(1, len(products)), dtype=np.int64), starts))
+    lengths = np.minimum(np.diff(np.append(starts, len(products))), settings.graph_queries)
+    kept = table.take(pa.array(ragged_indices(starts, lengths)[0]))
+    return pa.table(
+        {
+            "product_id": products.take(pa.array(starts)),
+            "queries": lists_of(lengths, kept["query"].combine_chunks()),
+            "weights": lists_of(lengths, kept["weight"].combine_chunks()),
+        },
+        schema=GRAPH,
+    )
 
 
 class QueryProductGraph:

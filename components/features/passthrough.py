@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.common.errors import BadInput
@@ -41,8 +42,8 @@ def write_products(log: Log, out: Path) -> int:
     if files and all("created_at" in pq.read_schema(path).names for path in files):
         created = pa.concat_tables([pq.read_table(path, columns=["created_at"]) for path in files])
         table = table.append_column("created_at", created["created_at"].cast(TIMESTAMP))
-    last = {product_id: row for row, product_id in enumerate(table["product_id"].to_pylist())}
-    if len(last) < table.num_rows:
+    if pc.count_distinct(table["product_id"]).as_py() < table.num_rows:
+        last = {product_id: row for row, product_id in enumerate(table["product_id"].to_pylist())}
         table = table.take(pa.array(sorted(last.values())))
     pq.write_table(table, out / "products.parquet", row_group_size=8192, compression="zstd", coerce_timestamps="us")
     return table.num_rows

@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.common.errors import BadSetting
 from components.common.files import fsync_directory, read_json
 from components.common.settings import from_overrides
-from components.features.schema import HISTORY_VIEW, PROJECT, SERVICE, SHOPPER, SNAPSHOT_TIME
+from components.features.schema import FEATURES, HISTORY_VIEW, PROJECT, SERVICE, SHOPPER, SNAPSHOT_TIME
 from components.features.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -140,15 +142,16 @@ class PointInTimeJoin:
         work.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, snapshots: Path, shoppers: pa.Array | pa.ChunkedArray, times: pa.Array) -> pa.Table:
-        """The features of each (shopper, time), in the order given; null in every column where there is no snapshot.
+        """The features of each (shopper, time), in the order given; null where there is no snapshot or no shopper.
 
-        Args: snapshots: one Parquet file. shoppers: string [n]. times: timestamp us UTC [n].
+        Args: snapshots: one Parquet file. shoppers: string [n], null unknown. times: timestamp us UTC [n].
 
-        Feast does not keep the order of rows (a row number is carried and sorted by), and its DuckDB store reads
-        through the process-wide ibis connection, which is replaced by one with a memory limit and closed afterwards.
+        Feast does not keep the order of rows (a row number is carried along), and its DuckDB store reads through the
+        process-wide ibis connection, which is replaced by one with a memory limit and closed afterwards.
         """
         feast = import_feast()
         import ibis
+        import pandas as pd
 
         from feature_repo.definitions import define
 
@@ -160,7 +163,8 @@ class PointInTimeJoin:
             online_store=None,
             entity_key_serialization_version=3,
         )
-        rows = pa.table({SHOPPER: shoppers, SNAPSHOT_TIME: times, "row": pa.array(range(len(times)), pa.int64())})
+        row = pa.array(np.arange(len(times)))
+        asked = pa.table({SHOPPER: shoppers, SNAPSHOT_TIME: times, "row": row}).filter(pc.is_valid(shoppers))
         previous = ibis.options.default_backend
         connection = ibis.duckdb.connect(
             memory_limit=f"{self._settings.memory_limit_mb}MB", temp_directory=str(self._work / "spill")
@@ -169,8 +173,12 @@ class PointInTimeJoin:
             ibis.set_backend(connection)
             store = open_store(config)
             store.apply(define(str(snapshots)).objects())
-            joined = store.get_historical_features(rows.to_pandas(), store.get_feature_service(SERVICE)).to_arrow()
+            strings = {pa.string(): pd.ArrowDtype(pa.string())}
+            frame = asked.to_pandas(types_mapper=strings.get)
+            joined = store.get_historical_features(frame, store.get_feature_service(SERVICE)).to_arrow()
         finally:
             ibis.options.default_backend = previous
             connection.disconnect()
-        return joined.sort_by("row")
+        place = np.full(len(times), -1)
+        place[joined["row"].to_numpy()] = np.arange(joined.num_rows)
+        return joined.select(list(FEATURES)).take(pa.array(place, mask=place < 0))

@@ -17,9 +17,9 @@ def sequence_order(owner: NDArray, timestamps: NDArray, *ties: NDArray) -> Indic
 
     Args: arrays of one length n. Strings must be given as codes whose order is that of the strings (`sorted_codes`).
     """
-    order = np.lexsort((timestamps, owner))
+    order = _by_owner_and_time(owner, timestamps)
     if len(order) < 2:
-        return order.astype(np.int64)
+        return order
     equal = np.ones(len(order) - 1, dtype=bool)
     for column in (owner, timestamps):
         ordered = column[order]
@@ -32,7 +32,18 @@ def sequence_order(owner: NDArray, timestamps: NDArray, *ties: NDArray) -> Indic
     for column in ties:
         ordered = column[rows]
         repeats[1:] &= ordered[1:] == ordered[:-1]
-    return np.delete(order, tied[repeats]).astype(np.int64)
+    return np.delete(order, tied[repeats])
+
+
+def _by_owner_and_time(owner: NDArray, timestamps: NDArray) -> Indices:
+    """Indices by owner, then time; rows equal in both come in any order."""
+    if len(owner):
+        first, last = int(timestamps.min()), int(timestamps.max())
+        bits = (last - first).bit_length()
+        if owner.min() >= 0 and int(owner.max()).bit_length() + bits < 64:
+            # Both fit one integer of 63 bits: one sort of integers instead of two sorts of rows.
+            return np.argsort((owner.astype(np.int64) << bits) | (timestamps - first))
+    return np.lexsort((timestamps, owner)).astype(np.int64)
 
 
 def sorted_codes(strings: list[str]) -> NDArray[np.int64]:

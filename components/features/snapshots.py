@@ -48,7 +48,7 @@ class Track:
     @classmethod
     def of(cls, shoppers: Ints, times: Ints, codes: Ints, values: pa.Array, count: int) -> Track:
         """The track of `count` shoppers."""
-        return cls(shoppers, times, codes, values, np.searchsorted(shoppers, np.arange(count + 1)).astype(np.int64))
+        return cls(shoppers, times, codes, values, offsets_of(np.bincount(shoppers, minlength=count)))
 
     def before(self, shoppers: Ints, times: Ints) -> tuple[Ints, Ints]:
         """For each moment the run [start, end) of its shopper's rows strictly before it."""
@@ -70,7 +70,7 @@ class Track:
 
     def lists(self, rows: Ints, lengths: Ints) -> tuple[pa.ListArray, pa.ListArray]:
         """The values and the times of these rows as lists of the given lengths."""
-        return _lists(lengths, self.values.take(pa.array(self.codes[rows]))), _lists(lengths, self.times[rows])
+        return lists_of(lengths, self.values.take(pa.array(self.codes[rows]))), lists_of(lengths, self.times[rows])
 
 
 class ShopperTracks:
@@ -83,8 +83,8 @@ class ShopperTracks:
 
     def __init__(self, behaviours: pa.Table, searches: pa.Table, settings: FeatureSettings) -> None:
         self._settings = settings
-        self._users, (doing, asking) = _codes(behaviours["user_id"], searches["user_id"])
-        products, (codes,) = _codes(behaviours["product_id"])
+        self._users, (doing, asking) = string_codes(behaviours["user_id"], searches["user_id"])
+        products, (codes,) = string_codes(behaviours["product_id"])
         times, actions = behaviours["us"].to_numpy(), behaviours["action"].to_numpy()
         order = sequence_order(doing, times, codes, actions)
         self._actions = actions[order].astype(np.int32)
@@ -94,7 +94,7 @@ class ShopperTracks:
         bought = (self._done.shoppers[orders], self._done.times[orders], self._done.codes[orders])
         self._bought = Track.of(*bought, products, known)
         self._bought_again = _next_purchase(self._bought)
-        queries, (codes,) = _codes(searches["query"])
+        queries, (codes,) = string_codes(searches["query"])
         times = searches["us"].to_numpy()
         order = sequence_order(asking, times, codes)
         self._asked = Track.of(asking[order], times[order], codes[order], queries, known)
@@ -118,15 +118,15 @@ class ShopperTracks:
             self._done.last_time(*self._done.before(shopper, moment)),
             self._asked.last_time(*self._asked.before(shopper, moment)),
         )
-        order = sequence_order(shopper, last)
-        order = order[last[order] != _NEVER]
+        some = np.flatnonzero(last != _NEVER)
+        order = some[sequence_order(shopper[some], last[some])]
         return self._available(shopper[order], last[order] + 1)
 
     def _available(self, shopper: Ints, available: Ints) -> pa.Table:
         settings = self._settings
         lengths, rows = _latest_rows(*self._done.before(shopper, available), settings.history_length)
         product_ids, timestamps = self._done.lists(rows, lengths)
-        actions = _lists(lengths, self._actions[rows])
+        actions = lists_of(lengths, self._actions[rows])
         lengths, rows = _latest_rows(*self._asked.before(shopper, available), settings.recent_queries)
         queries, query_timestamps = self._asked.lists(rows, lengths)
         lengths, rows = self._bought_before(shopper, available)
@@ -165,7 +165,7 @@ class ShopperTracks:
         return lengths, np.concatenate(found)
 
 
-def _codes(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[Ints]]:
+def string_codes(*columns: pa.ChunkedArray) -> tuple[pa.Array, list[Ints]]:
     """The sorted distinct strings of all columns, and each column as indices into them."""
     chunks = [chunk for column in columns for chunk in column.chunks]
     encoded = pa.chunked_array(chunks, type=pa.string()).combine_chunks().dictionary_encode()
@@ -191,6 +191,7 @@ def _next_purchase(track: Track) -> Ints:
     return again
 
 
-def _lists(lengths: Ints, values: pa.Array | pa.ChunkedArray | NDArray) -> pa.ListArray:
+def lists_of(lengths: Ints, values: pa.Array | pa.ChunkedArray | NDArray) -> pa.ListArray:
+    """Consecutive values [sum of lengths] as lists of these lengths [n]."""
     flat = pa.array(values) if isinstance(values, np.ndarray) else values
     return pa.ListArray.from_arrays(pa.array(offsets_of(lengths).astype(np.int32)), flat)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.features.schema import SPLITS
@@ -51,7 +53,7 @@ class TimeSplit:
         """(search before, outcomes counted up to): a training search's outcomes end where validation begins."""
         return (self.validation, self.validation), (self.test, self.test)
 
-    def assign(self, times: NDArray[np.int64], queries: list[str]) -> NDArray[np.int8]:
+    def assign(self, times: NDArray[np.int64], queries: pa.ChunkedArray) -> NDArray[np.int8]:
         """The split of each search [n]."""
         return ((times >= self.validation).astype(np.int8) + (times >= self.test)).astype(np.int8)
 
@@ -63,10 +65,11 @@ class QuerySplit:
     name = "query"
     ends: tuple[tuple[int, int], ...] = ()
 
-    def assign(self, times: NDArray[np.int64], queries: list[str]) -> NDArray[np.int8]:
+    def assign(self, times: NDArray[np.int64], queries: pa.ChunkedArray) -> NDArray[np.int8]:
         """The split of each search [n]."""
-        known = {query: query_split(query) for query in set(queries)}
-        return np.fromiter((known[query] for query in queries), dtype=np.int8, count=len(queries))
+        distinct = queries.unique()
+        splits = np.array([query_split(query) for query in distinct.to_pylist()], dtype=np.int8)
+        return splits[pc.index_in(queries, value_set=distinct).to_numpy()]
 
 
 Split = TimeSplit | QuerySplit

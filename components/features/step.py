@@ -12,7 +12,7 @@ from components.common.files import staged_directory, write_json
 from components.common.progress import track
 from components.common.records import task_record
 from components.common.settings import as_overrides, from_overrides
-from components.features.buckets import Buckets, log_end, work_directory
+from components.features.buckets import Buckets, work_directory
 from components.features.examples import ExampleWriter, bucket_examples, write_no_snapshots
 from components.features.graph import build_graph
 from components.features.materialise import materialise_histories
@@ -59,7 +59,8 @@ def build(log: Path, examples: Path, sources: Path, settings: str = "{}") -> dic
             writer = _write_examples(source, split, buckets, out, lake / "shopper_history", options)
             graph = build_graph(buckets.connection, out / "train.parquet", options)
             pq.write_table(graph, out / "graph.parquet", compression="zstd")
-            write_json(lake / "sources.json", {**common, "log_end_us": log_end(buckets), "snapshots": writer.snapshots})
+            ends = {"log_end_us": buckets.log_end_us, "snapshots": writer.snapshots}
+            write_json(lake / "sources.json", {**common, **ends})
         figures = {f"{name}_rows": count for name, count in writer.rows.items()}
         figures |= {"snapshots": writer.snapshots, "products": write_products(source, out)}
         write_judgements(source, split, out)
@@ -85,10 +86,10 @@ def _write_examples(
     join = PointInTimeJoin(buckets.folder / "feast", settings) if with_histories else None
     if join is None:
         write_no_snapshots(snapshots)
-    with ExampleWriter(out, split) as writer:
+    with ExampleWriter(out) as writer:
         for bucket in track(range(buckets.count), label="build features", unit="buckets"):
-            for table, count in bucket_examples(buckets, bucket, snapshots, join, settings):
-                writer.write(table, count)
+            for piece in bucket_examples(buckets, bucket, split, snapshots, join, settings):
+                writer.write(*piece)
     if not writer.rows["train"]:
         raise BadInput(
             f"the log {log.path} leaves no training example: none of its training searches led to a click, favourite, "

@@ -1,16 +1,30 @@
 """One set of definitions, one configuration per environment; a server in a cluster needs no Spark."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from components.common.errors import BadSetting
 from components.features.history import History
-from components.features.repository import ENVIRONMENTS, apply_definitions, load_config, store_directory
-from components.features.schema import FEATURES, HISTORY_VIEW, PROJECT, PUSH_SOURCE, SERVICE, VERSION
+from components.features.repository import ENVIRONMENTS, apply_definitions, load_config, open_store, store_directory
+from components.features.schema import (
+    EXAMPLE_HISTORY,
+    FEATURES,
+    HISTORY_VIEW,
+    PROJECT,
+    PUSH_SOURCE,
+    SERVICE,
+    SHOPPER,
+    SNAPSHOT_TIME,
+    SPLITS,
+    VERSION,
+)
 from components.features.step import build, materialise
 from components.features.store import FeatureStoreClient
 from tests.features.logs import three_days, write_log
@@ -80,11 +94,33 @@ def test_a_cluster_without_spark_at_hand_still_serves(cluster, tmp_path, monkeyp
     assert client.history("u1") == FeatureStoreClient(tmp_path, "redis").history("u1")
 
 
-def test_spark_fills_an_empty_store_and_changes_are_merged(cluster, tmp_path, monkeypatch):
+@pytest.fixture
+def spark(monkeypatch) -> None:
+    """Spark in this process; skips where it is not installed."""
     pytest.importorskip("pyspark", reason="pyspark is not installed (pip install towerline[spark])")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java, which is not installed (Debian: apt-get install default-jre-headless)")
     for name in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"):
         monkeypatch.setenv(name, sys.executable)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+
+
+def test_spark_joins_searches_to_the_histories_of_the_examples(cluster, tmp_path, spark):
+    directory = store_directory(tmp_path)
+    apply_definitions("cluster", directory, cluster / "shopper_history")
+    store = open_store(load_config("cluster", directory, with_engine=True))
+    examples = pa.concat_tables([pq.read_table(tmp_path / "examples" / f"{name}.parquet") for name in SPLITS])
+    asked = examples.select(["user_id", "timestamp"]).rename_columns([SHOPPER, SNAPSHOT_TIME]).to_pandas()
+    joined = store.get_historical_features(asked, store.get_feature_service(SERVICE)).to_df()
+    found = {(row[SHOPPER], row[SNAPSHOT_TIME].value): row for row in joined.to_dict("records")}
+    for row in examples.to_pylist():
+        features = found[row["user_id"], pd.Timestamp(row["timestamp"]).value]
+        for name, (feature, _) in EXAMPLE_HISTORY.items():
+            value = features[feature]
+            assert (value if value is None else list(value)) in (row[name], row[name] or None), name
+
+
+def test_spark_fills_an_empty_store_and_changes_are_merged(cluster, tmp_path, spark):
     assert materialise(cluster, tmp_path, "cluster")["written"] == 4
     client = FeatureStoreClient(tmp_path, "cluster")
     names = list(History.empty().as_lists())

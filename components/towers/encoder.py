@@ -21,6 +21,7 @@ from components.towers.examples import Examples, Histories, make_examples
 from components.towers.export import OnnxTower
 from components.towers.interfaces import ItemBatch, Location, QueryBatch
 from components.towers.modelfiles import ModelFiles
+from components.towers.request_inputs import RequestInputs
 
 ENGINES = ("torch", "onnx")
 _REQUESTS, _PRODUCTS = 256, 2_048
@@ -71,8 +72,8 @@ class _Encoder:
 class QueryEncoder(_Encoder):
     """Query tower: `encode` gives float32 [n, d], unit length if the model's score is cosine.
 
-    Behaviours on products that were not in the training's catalogue are left out. An engine "onnx" needs torch only to
-    put the inputs together.
+    Behaviours on products that were not in the training's catalogue are left out. The engine "onnx" puts its inputs
+    together without torch (see `request_inputs`).
 
     Raises:
         NotFound: the folder holds no towers. BadSetting: unknown engine.
@@ -81,14 +82,17 @@ class QueryEncoder(_Encoder):
     def __init__(self, model_dir: str | Path, engine: str = "onnx") -> None:
         super().__init__(model_dir, engine, "query")
         self._rows = {product_id: row for row, product_id in enumerate(self.files.catalogue.product_ids.tolist())}
+        self._inputs = RequestInputs(self.files, self._rows, self._onnx.names) if self._onnx is not None else None
 
     def encode(self, requests: Sequence[Request]) -> np.ndarray:
         """Vectors float32 [n, d] of n requests."""
-        parts = [
-            self._encode(self._batch(requests[start : start + _REQUESTS])[0])
-            for start in range(0, len(requests), _REQUESTS)
-        ]
+        parts = [self._vectors(requests[start : start + _REQUESTS]) for start in range(0, len(requests), _REQUESTS)]
         return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32)
+
+    def _vectors(self, requests: Sequence[Request]) -> np.ndarray:
+        if self._onnx is not None and self._inputs is not None:
+            return self._onnx.run(self._inputs(requests))
+        return self._encode(self._batch(requests)[0])
 
     def attention(self, request: Request) -> list[tuple[str, float]]:
         """Which clicks mattered: (product id, weight), largest first, each product once.

@@ -27,6 +27,7 @@ from components.common.errors import NotFound, TowerlineError, Unavailable
 from components.serving.errors import BadRequest
 from components.serving.http_errors import add_error_handlers
 from components.serving.middleware import RequestMiddleware
+from components.serving.one_write import OneWriteProtocol
 from components.serving.openapi import describe
 from components.serving.service import Service
 from components.serving.structured_logs import log
@@ -97,6 +98,7 @@ class _RestServer(RESTServer):
         self.owner = owner
         self.config.host = owner.service.settings.host
         self.config.server_header = False
+        self.config.http = OneWriteProtocol
         self._server = _DrainingServer(self.config, owner)
 
     def _register_endpoints(self, app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import socket
@@ -13,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.common.errors import BadSetting, NotFound, TowerlineError
+from components.common.errors import BadSetting, TowerlineError
 from components.common.files import read_json, write_json
-from components.common.manifest import current_release_id, read_release
+from components.common.manifest import read_release
 from components.common.processes import end_with_owner
+from components.common.served import served_release_id
 from components.common.settings import from_overrides, parse_overrides
 from components.serving.release_loader import Opener
 from components.serving.settings import ServingSettings
@@ -55,9 +57,7 @@ def serve(
     overrides |= {} if port is None else {"port": str(port)}
     chosen = from_overrides(ServingSettings, overrides)
     workdir = Path(workdir).absolute()
-    wanted = release or current_release_id(workdir)
-    if wanted is None:
-        raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run --workdir {workdir}` makes one.")
+    wanted = release or served_release_id(workdir)
     read_release(workdir, wanted)
     with bound_socket(chosen.host, chosen.port) as listener:
         from components.serving.opening import open_backends
@@ -90,6 +90,7 @@ def run(
     service = Service(
         workdir, settings, Metrics(), backends.open_release, backends.features, pinned
     )  # fmt: skip
+    gc.freeze()  # of what was imported nothing goes, and walking it in a full collection takes a tenth of a second
     service.start()
     announcement = announce or workdir / ANNOUNCEMENT
 

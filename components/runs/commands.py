@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from components.common.errors import BadSetting, TowerlineError
+from components.common.served import served_release_id
 from components.runs.arguments import build_parser
 from components.runs.options import (
     check_cluster_options,
-    check_has_release,
     check_model,
     check_pipeline_options,
     check_workdir,
@@ -172,7 +172,7 @@ def _canary(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.releases.operations import change_canary
     from components.runs.show import canary_sentence
 
-    check_has_release(options.workdir)
+    served_release_id(options.workdir)
     state = change_canary(options.workdir, options.release, options.share, options.end)
     _say(options, state, canary_sentence(state))
     return 0

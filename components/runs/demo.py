@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import NotFound, Unavailable
-from components.common.manifest import current_release_id, read_release
-from components.runs.options import check_has_release
+from components.common.manifest import read_release
+from components.common.served import served_release_id
 
 _START_SECONDS = 120.0
 
@@ -26,8 +26,7 @@ def demo_searches(workdir: Path, k: int) -> list[tuple[str, str | None, dict[str
     from components.logs.marketplace.demo import demo_shoppers
     from components.serving.client import search
 
-    check_has_release(workdir)
-    release_id = str(current_release_id(workdir))
+    release_id = served_release_id(workdir)
     truths = sorted((workdir / "outputs").glob("*/load-log/truth/truth.json"))
     if read_release(workdir, release_id).log.get("source") != "marketplace" or not truths:
         raise NotFound(

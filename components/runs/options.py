@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.errors import BadSetting, NotFound
-from components.common.manifest import current_release_id
 from components.placement import ACCELERATORS, accelerators
-from components.runs.advice import command
 from components.runs.arguments import MODELS, build_parser
 
 
@@ -38,12 +36,6 @@ def check_workdir(options: argparse.Namespace) -> None:
     workdir: Path | None = getattr(options, "workdir", None)
     if workdir is not None and workdir.exists() and not workdir.is_dir():
         raise BadSetting(f"--workdir {workdir} is a file; name a directory, which is made if there is none.")
-
-
-def check_has_release(workdir: Path) -> None:
-    """Raises NotFound where no release is served, before anything is made there."""
-    if current_release_id(workdir) is None:
-        raise NotFound(f"{workdir} has no promoted release; `{command(workdir.absolute(), 'run')}` makes one.")
 
 
 def check_model(name: str) -> None:

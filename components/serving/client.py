@@ -10,7 +10,8 @@ from typing import Any
 
 from components.common.errors import BadInput, NotFound, TowerlineError, Unavailable
 from components.common.files import read_json
-from components.common.manifest import current_release_id, read_release
+from components.common.manifest import read_release
+from components.common.served import served_release_id
 from components.serving.http_client import HttpClient
 from components.serving.requests import SearchRequest, parse_instance
 from components.serving.settings import ServingSettings
@@ -57,9 +58,7 @@ def in_process(workdir: Path, request: SearchRequest) -> dict[str, Any]:
     from components.serving.retrieval import Retriever
     from components.serving.rollout import ReleaseTable
 
-    release_id = current_release_id(workdir)
-    if release_id is None:
-        raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run --workdir {workdir}` makes one.")
+    release_id = served_release_id(workdir)
     patient = 60_000.0
     settings = ServingSettings(
         cache="off", feature_budget_ms=patient, tower_budget_ms=patient, search_budget_ms=patient

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.common.errors import BadSetting, NotFound, TowerlineError
+from components.common.errors import BadSetting, TowerlineError
 from components.common.files import read_json, write_json
-from components.common.manifest import current_release_id, read_release
+from components.common.manifest import read_release
 from components.common.processes import end_with_owner
+from components.common.served import served_release_id
 from components.common.settings import from_overrides, parse_overrides
 from components.serving.release_loader import Opener
 from components.serving.settings import ServingSettings
@@ -56,9 +57,7 @@ def serve(
     overrides |= {} if port is None else {"port": str(port)}
     chosen = from_overrides(ServingSettings, overrides)
     workdir = Path(workdir).absolute()
-    wanted = release or current_release_id(workdir)
-    if wanted is None:
-        raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run --workdir {workdir}` makes one.")
+    wanted = release or served_release_id(workdir)
     read_release(workdir, wanted)
     with bound_socket(chosen.host, chosen.port) as listener:
         from components.serving.opening import open_backends

@@ -211,6 +211,15 @@ def test_an_anonymous_search_has_an_empty_history_and_keeps_its_outcomes(tmp_pat
     assert (row["user_id"], row["product_ids"], row["positions"]) == (None, ["p1"], [-1])
 
 
+def test_searches_that_are_all_anonymous_have_empty_histories(tmp_path):
+    searches, events = three_days()
+    searches = [{**one, "user_id": None} for one in searches]
+    events = [one if one["action"] == "favourite" else {**one, "user_id": None} for one in events]
+    rows = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))
+    assert len(rows) == len(searches)
+    assert not any(History.from_row(row) for row in rows.values())
+
+
 def test_a_product_no_longer_in_the_catalogue_stays_in_histories(tmp_path):
     searches, events = three_days()
     log = write_log(tmp_path / "log", searches, events, products=[{"product_id": "p0", "title": "the only one left"}])

@@ -1,6 +1,10 @@
 """Towerline: from a shop's log to a served release, as one Kubeflow pipeline, and the command line over it."""
 
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main`: Ctrl-C while libraries load ends without a traceback
 
 from kfp import dsl
 
@@ -200,6 +204,8 @@ def main() -> int:
     """The command line; returns the exit code."""
     from components.runs.commands import main as command_line
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return command_line(towerline)
 
 

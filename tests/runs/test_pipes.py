@@ -1,5 +1,6 @@
 """Commands whose standard streams are closed, full, or not UTF-8."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,14 @@ def test_a_terminal_that_is_not_utf_8_shows_the_rest(tmp_path):
     code, shown, said = bash(f"{COMMAND} releases --workdir {tmp_path}", PYTHONIOENCODING="ascii", PATH="/usr/bin:/bin")
     assert (code, said) == (0, "")
     assert release.release_id in shown
+
+
+def test_an_interrupt_while_libraries_load_is_no_traceback():
+    words = [sys.executable, "-X", "importtime", "pipeline.py", "runs"]
+    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        while "kfp" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in said

@@ -3,6 +3,7 @@
     python -m bench.validation speed  --events 1000000 10000000   # rows a second beside a bare Parquet scan
     python -m bench.validation memory --days 5 10 20 40           # peak memory against the number of equal days
     python -m bench.validation night  --days 30 --per-day 1000000 # a new night against a whole-window pass
+    python -m bench.validation vocabulary --products 20000        # the towers' vocabulary from sketches (`vocabulary`)
 
 Each measurement runs in a process of its own, warmed up on a tiny log, so that peak memory is its own. The expectation
 suites are left out unless `--suites` (they see a bounded sample and take a constant time, most of it their import).
@@ -15,7 +16,6 @@ import argparse
 import contextlib
 import io
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -58,10 +58,15 @@ def measure_validation(log: Path, out: Path, previous: str, suites: bool) -> dic
 
 
 def _row(rows: int, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rate = round(rows / seconds)
     times = {"seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)}
-    return {"rows": rows, **times, "rows_per_second": rate, "peak_mb": round(peak)}
+    return {"rows": rows, **times, "rows_per_second": rate, "peak_mb": _peak_megabytes()}
+
+
+def _peak_megabytes() -> int:
+    """This program's own peak of resident memory. `getrusage` would count what its parent held when it forked."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def apart(what: str, *arguments: str) -> dict[str, Any]:
@@ -142,14 +147,31 @@ def night(folder: Path, days: int, per_day: int, suites: str) -> list[str]:
     return faults
 
 
+def words(folder: Path, products: int) -> list[str]:
+    """Compares vocabularies on a sample marketplace; returns what falls short."""
+    from bench.validation.vocabulary import compare
+
+    rows = compare(folder, products, [EXPECTED["vocabulary"]["capacity"], 1_000_000])
+    for row in rows:
+        show(measure="vocabulary", products=products, **row)
+    *_, kept, ample = rows
+    faults = []
+    if products >= EXPECTED["vocabulary"]["products"] and not kept["tokens_lost"]:
+        faults.append("sketches of the kept capacity lose no token: they would do for the towers")
+    if ample["tokens_lost"]:
+        faults.append("sketches with room for every query lose tokens")
+    return faults
+
+
 def main() -> int:
     """Runs one benchmark; the exit code is 1 when something falls short."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measure", choices=("speed", "memory", "night", "one"))
+    parser.add_argument("measure", choices=("speed", "memory", "night", "vocabulary", "one"))
     parser.add_argument("rest", nargs="*")
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--days", type=int, nargs="+", default=[])
     parser.add_argument("--per-day", type=int, default=100_000, help="events a day for memory and night")
+    parser.add_argument("--products", type=int, default=20_000, help="products of the marketplace for vocabulary")
     parser.add_argument("--suites", action="store_true", help="with the expectation suites")
     chosen = parser.parse_args()
     if chosen.measure == "one":
@@ -165,6 +187,8 @@ def main() -> int:
             faults = speed(folder, chosen.events, (chosen.days or [10])[0], suites)
         elif chosen.measure == "memory":
             faults = memory(folder, chosen.days or [5, 10, 20], chosen.per_day, suites)
+        elif chosen.measure == "vocabulary":
+            faults = words(folder, chosen.products)
         else:
             faults = night(folder, (chosen.days or [30])[0], chosen.per_day, suites)
     for fault in faults:

@@ -47,9 +47,11 @@ class Catalogue:
 
     def mix(self, counts: HashedCounts) -> Mix:
         """Counts by category and by brand, of counts by product id; products it does not have are left out."""
-        place = place_of(counts.hashes, self.ids)
-        known, values = place[place >= 0], counts.counts[place >= 0]
-        return _sums(self.category[known], values, self.categories), _sums(self.brand[known], values, self.brands)
+        if len(self.ids) == 0:
+            return np.zeros(len(self.categories)), np.zeros(len(self.brands))
+        place = np.minimum(np.searchsorted(self.ids, counts.hashes), len(self.ids) - 1)
+        values = counts.counts * (self.ids[place] == counts.hashes)
+        return _sums(self.category[place], values, self.categories), _sums(self.brand[place], values, self.brands)
 
     def named(self, mix: Mix) -> tuple[dict[str, float], dict[str, float]]:
         """A mix by the top two levels of the category's path, and by the brand's name."""
@@ -78,7 +80,7 @@ class Catalogue:
 
 def _sums(codes: np.ndarray, values: np.ndarray, names: list[str]) -> np.ndarray:
     """float64 [names]: the sum of `values` [n] by code int32 [n]; -1 is left out."""
-    return np.bincount(codes[codes >= 0], weights=values[codes >= 0], minlength=len(names))
+    return np.bincount(codes + 1, weights=values, minlength=len(names) + 1)[1:]
 
 
 def top_levels(category: str, levels: int = 2) -> str:
@@ -123,7 +125,7 @@ def search_ids(folder: Path) -> np.ndarray:
     return mapped
 
 
-def repeated_across(folders: dict[str, Path], fresh: set[str], bucket_rows: int = 4_000_000) -> dict[str, np.ndarray]:
+def repeated_across(folders: dict[str, Path], fresh: set[str], bucket_rows: int = 500_000) -> dict[str, np.ndarray]:
     """Search ids that an earlier day already has: by day, uint64 ascending, days without any left out.
 
     `folders` maps each day to the folder of its `DaySearches`; days that are not `fresh` are known to share none among

@@ -103,7 +103,7 @@ def test_lines_with_the_index_in_front_and_zips_read_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("{broken", "line 1 is not JSON"),
+        ("{broken", r"line 1 is not JSON \(.*, character 2\); mend the line or take it out"),
         ("[1]", "line 1 holds no document"),
         (json.dumps({**QUERY, "timestamp": "yesterday"}), "has the timestamp 'yesterday', which is neither"),
     ],

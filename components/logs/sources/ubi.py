@@ -157,8 +157,9 @@ def _documents(paths: list[Path], label: str) -> Iterator[tuple[str, dict[str, A
                 try:
                     item = json.loads(body if tab and not head.lstrip().startswith("{") else line)
                 except json.JSONDecodeError as error:
+                    why = f"{error.msg}, character {error.pos + 1}"
                     raise BadInput(
-                        f"{path}: line {number + 1} is not JSON ({error}); mend the line or take it out."
+                        f"{path}: line {number + 1} is not JSON ({why}); mend the line or take it out."
                     ) from error
                 if not isinstance(item, dict):
                     raise BadInput(f"{path}: line {number + 1} holds no document: {line[:60]!r}; take it out.")

@@ -4,6 +4,7 @@
     python -m bench.capacity measure products    # 5,000 and 40,000 products: training, evaluation, embedding, upsert
     python -m bench.capacity predict             # the night of night.toml
     python -m bench.capacity limits              # up to how many rows the memory of each task in pipeline.py suffices
+    python -m bench.capacity processes           # memory of each process of the night's training, by their number
     python -m bench.capacity check               # predicts a run of 10 million events, writes that down, then makes it
 
 Logs are simulated. A stage's processor's seconds, peak memory and bytes are measured in a process of its own with one
@@ -24,13 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.capacity import chain
-from bench.capacity.model import GROWS_WITH, fit, predict
+from bench.capacity.model import GROWS_WITH, TABLE_COPIES, fit, predict, training_memory
 from components.common.files import read_json, write_json
+from components.towers.settings import TowerSettings
 
 HERE = Path(__file__).parent
 MEASURED, CHECKED = HERE / "measured.json", HERE / "checked.json"
 EXPECTED = tomllib.loads((HERE / "expected.toml").read_text(encoding="utf-8"))
 NIGHT = tomllib.loads((HERE / "night.toml").read_text(encoding="utf-8"))
+DIMENSION = TowerSettings().dimension
+"""What the products were measured with."""
 OF_EVENTS = ("load_log", "validate_logs", "build_features", "materialise_features")
 OF_PRODUCTS = ("train_towers", "evaluate_towers", "embed_catalogue", "upsert_embeddings")
 EVENTS = ((500_000,), (1_000_000,), (2_000_000,))
@@ -91,6 +95,20 @@ def limits() -> str:
     return "\n".join(lines)
 
 
+def processes() -> str:
+    """Memory of each process of the night's training with whole and with sharded id tables, as a Markdown table."""
+    cost, products = fit(chain.read(MEASURED))["train_towers"], NIGHT["night"]["products"]
+    lines = [
+        "| processes | memory of each, GB | with `towers.table_sharding` | of it ids, GB |",
+        "| --- | --- | --- | --- |",
+    ]
+    for number in (1, 2, 4, 8, 16):
+        whole, parts = (training_memory(cost, products, DIMENSION, number, way) / 1e9 for way in (False, True))
+        ids = products * DIMENSION * 4 * TABLE_COPIES / number / 1e9
+        lines.append(f"| {number} | {whole:,.1f} | {parts:,.1f} | {ids:,.1f} |")
+    return "\n".join(lines)
+
+
 def check(events: int, folder: Path) -> list[str]:
     """Makes a log, predicts the event stages on it, writes that down, runs them; returns what left the limits."""
     chain.apart("events_log", folder, events)
@@ -133,12 +151,13 @@ def _values(item: Any) -> dict[str, float]:
 def main() -> int:
     """Runs one command; the exit code is 1 when the check leaves its limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("measure", "predict", "limits", "check"))
+    parser.add_argument("what", choices=("measure", "predict", "limits", "processes", "check"))
     parser.add_argument("group", nargs="?", choices=("events", "products"), default="events")
     parser.add_argument("--events", type=int, default=11_000_000, help="asked of the generator, which makes 10 million")
     options = parser.parse_args()
-    if options.what in ("predict", "limits"):
-        print(night() if options.what == "predict" else limits())
+    tables = {"predict": night, "limits": limits, "processes": processes}
+    if options.what in tables:
+        print(tables[options.what]())
         return 0
     with tempfile.TemporaryDirectory() as name:
         if options.what == "measure":

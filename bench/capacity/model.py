@@ -87,6 +87,20 @@ def fit(samples: Sequence[Sample]) -> dict[str, StageCost]:
     return found
 
 
+TABLE_COPIES = 3
+"""Of the id table in training: itself, Adagrad's sums, the best weights so far."""
+
+
+def training_memory(cost: StageCost, products: float, dimension: int, processes: int, sharded: bool) -> float:
+    """Peak bytes of each of `processes` that train together, every product engaged in the log.
+
+    A process holds what one alone would hold; of a sharded id table (products x dimension x 4 bytes, `TABLE_COPIES`
+    times) only its part.
+    """
+    table = products * dimension * 4 * TABLE_COPIES
+    return cost.memory.at(products) - (table * (1 - 1 / processes) if sharded else 0.0)
+
+
 def predict(costs: dict[str, StageCost], sizes: dict[str, float]) -> list[Prediction]:
     """Every stage whose rows are given in `sizes` (events, products, shoppers, examples over all epochs)."""
     found = []

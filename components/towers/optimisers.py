@@ -42,7 +42,9 @@ class Adagrad(Optimizer):
                 rows, values = _rows(gradient)
                 total = state["sum"].index_select(0, rows).addcmul_(values, values)  # [U, d]
                 state["sum"].index_copy_(0, rows, total)
-                parameter.index_add_(0, rows, values / total.sqrt_().add_(1e-10), alpha=-rate)
+                # Rows are distinct: writing them is faster than adding to them.
+                moved = parameter.index_select(0, rows).addcdiv_(values, total.sqrt_().add_(1e-10), value=-rate)
+                parameter.index_copy_(0, rows, moved)
 
 
 class LazyAdam(Optimizer):
@@ -88,7 +90,7 @@ class LazyAdam(Optimizer):
                 if rows is None:
                     parameter.add_(change.reshape(parameter.shape), alpha=-rate)
                 else:
-                    parameter.index_add_(0, rows, change, alpha=-rate)
+                    parameter.index_copy_(0, rows, parameter.index_select(0, rows).add_(change, alpha=-rate))
 
 
 def coalesce(parameters: Iterable[Tensor]) -> None:

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
-from components.towers.parts.tokens import bag_sum
+from components.towers.parts.tokens import TokenRows, bag_sum
 from components.towers.ragged import Ragged
 
 BAGS = Ragged.from_lists([[3, 1, 3], [], [7], [1, 2, 2, 2, 9], []])
@@ -12,8 +11,8 @@ BAGS = Ragged.from_lists([[3, 1, 3], [], [7], [1, 2, 2, 2, 9], []])
 
 def tables(weighted, sparse):
     torch.manual_seed(0)
-    table = nn.Embedding(10, 4, sparse=sparse)
-    weight = nn.Embedding(10, 1, sparse=sparse) if weighted else None
+    table = TokenRows(10, 4, sparse)
+    weight = TokenRows(10, 1, sparse) if weighted else None
     return table, weight
 
 
@@ -44,6 +43,15 @@ def test_sparse_sums_and_gradients_equal_dense_ones(weighted, bags):
     assert torch.allclose(ours[1], theirs[1], atol=1e-6)
     for one, other in zip(ours[2], theirs[2], strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_gradients_of_several_lookups_and_passes_add_up():
+    (ours, _), (theirs, _) = tables(False, True), tables(False, False)
+    for table in (ours, theirs):
+        for factor in (1.0, 2.0):
+            sums = [bag_sum(table, BAGS)[0], bag_sum(table, Ragged.from_lists([[9, 4]]))[0]]
+            (factor * (sums[0].sin().sum() + sums[1].sin().sum() + table(torch.tensor([4, 4])).sum())).backward()
+    assert torch.allclose(ours.weight.grad.to_dense(), theirs.weight.grad, atol=1e-6)
 
 
 def test_a_padded_bag_has_the_same_sum():

@@ -63,5 +63,5 @@ class _FusedSoftmax(torch.autograd.Function):
         queries, vectors, others, scale, of_positive = context.saved_tensors
         scale = (scale * gradient).unsqueeze(1)  # [B, 1]
         of_queries = (others @ vectors).mul_(scale)  # [B, d]
-        of_vectors = others.T @ (queries * scale)  # [M, d]
+        of_vectors = ((queries * scale).T @ others).T  # [M, d]; a wide product is faster than a tall one
         return of_queries, of_vectors, of_positive * gradient, None, None, None

@@ -30,9 +30,9 @@ def bag_sum(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None =
         if token_weight is not None:
             weight = weight * token_weight(bags.values).squeeze(-1).abs()  # [R, T]
         return (table(bags.values) * weight.unsqueeze(-1)).sum(1), weight.sum(1)
-    if type(table) is nn.Embedding and table.sparse:
+    if isinstance(table, TokenRows) and table.sparse:
         weights = None if token_weight is None else token_weight.weight
-        return _BagSum.apply(table.weight, weights, bags)
+        return _BagSum.apply(table.weight, weights, bags, table, token_weight)
     # Only the distinct rows are looked up: of a sharded table each is asked for once.
     distinct, index = torch.unique(bags.values, return_inverse=True)  # [U], [N]
     vectors = table(distinct)  # [U, d]
@@ -47,8 +47,31 @@ def bag_sum(table: nn.Embedding, bags: Bags, token_weight: nn.Embedding | None =
     return total, scale
 
 
+class TokenRows(nn.Embedding):
+    """An `nn.Embedding` that takes sparse gradients of one backward pass together at its end.
+
+    Autograd adds one to the next, and with each copies all that came before; a step looks a table up two dozen times.
+    """
+
+    def __init__(self, rows: int, width: int, sparse: bool = True) -> None:
+        super().__init__(rows, width, sparse=sparse)
+        self._pieces: list[tuple[Tensor, Tensor]] = []
+
+    def collect(self, rows: Tensor, values: Tensor) -> None:
+        """In a backward pass: a gradient of rows int64 [n], [n, d]. `weight.grad` has it once the pass is over."""
+        if not self._pieces:
+            torch.autograd.Variable._execution_engine.queue_callback(self._add_up)
+        self._pieces.append((rows, values))
+
+    def _add_up(self) -> None:
+        rows, values = (torch.cat(parts) for parts in zip(*self._pieces, strict=True))
+        self._pieces.clear()
+        gradient = torch.sparse_coo_tensor(rows.unsqueeze(0), values, self.weight.shape, check_invariants=False)
+        self.weight.grad = gradient if self.weight.grad is None else self.weight.grad + gradient
+
+
 class _BagSum(torch.autograd.Function):
-    """`bag_sum` of ragged bags with sparse gradients that hold each row once.
+    """`bag_sum` of ragged bags over a `TokenRows`; its gradient holds each row once.
 
     The gradient of row t is `w_t g_t`, of its weight `sign(w_t) (g_t . e_t + h_t)`, where g_t and h_t sum the gradients
     of the bags that hold t: a bag sum the other way round, by the sorted tokens. The cost of a step is that of its
@@ -56,8 +79,10 @@ class _BagSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, table: Tensor, weight: Tensor | None, bags: Ragged) -> tuple[Tensor, Tensor]:
-        context.bags = bags
+    def forward(
+        context: Any, table: Tensor, weight: Tensor | None, bags: Ragged, rows: TokenRows, weights: TokenRows | None
+    ) -> tuple[Tensor, Tensor]:
+        context.bags, context.tables = bags, (rows, weights)
         context.save_for_backward(table, weight)
         if weight is None:
             context.mark_non_differentiable(lengths := bags.lengths.to(table.dtype))
@@ -67,32 +92,29 @@ class _BagSum(torch.autograd.Function):
         return _bag_sums(table, bags.values, bags.offsets, each), scale
 
     @staticmethod
-    def backward(context: Any, of_total: Tensor, of_scale: Tensor | None) -> tuple[Tensor, Tensor | None, None]:
+    def backward(context: Any, of_total: Tensor, of_scale: Tensor | None) -> tuple[None, ...]:
         table, weight = context.saved_tensors
-        bags = context.bags
+        bags, (rows, weights) = context.bags, context.tables
         tokens, order = bags.values.sort()
         distinct, counts = torch.unique_consecutive(tokens, return_counts=True)  # [U], [U]
         ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # [U + 1]
         holders = bags.row_of_value[order]  # [N] bag of each token
         gradient = _bag_sums(of_total, holders, ends)  # [U, d]
-        if weight is None:
-            return _rows_of(table, distinct, gradient), None, None
-        own = weight[distinct]  # [U, 1]
-        of_weight = (gradient * table[distinct]).sum(1, keepdim=True)  # [U, 1]
-        if of_scale is not None:
-            of_weight += _bag_sums(of_scale.unsqueeze(1), holders, ends)
-        return _rows_of(table, distinct, gradient * own.abs()), _rows_of(weight, distinct, of_weight * own.sign()), None
+        own = None if weight is None else weight[distinct]  # [U, 1]
+        if context.needs_input_grad[0]:
+            rows.collect(distinct, gradient if own is None else gradient * own.abs())
+        if own is not None and context.needs_input_grad[1]:
+            of_weight = (gradient * table[distinct]).sum(1, keepdim=True)  # [U, 1]
+            if of_scale is not None:
+                of_weight += _bag_sums(of_scale.unsqueeze(1), holders, ends)
+            weights.collect(distinct, of_weight * own.sign())
+        return None, None, None, None, None
 
 
 def _bag_sums(vectors: Tensor, values: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:
     return nn.functional.embedding_bag(
         values, vectors, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights
     )
-
-
-def _rows_of(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """A gradient of `table` in ascending, distinct rows."""
-    return torch.sparse_coo_tensor(rows.unsqueeze(0), values, table.shape, check_invariants=False)
 
 
 class TokenTable(nn.Module):
@@ -110,8 +132,8 @@ class TokenTable(nn.Module):
 
     def __init__(self, tokens: int, width: int, weighted: bool = False, sparse: bool = True) -> None:
         super().__init__()
-        self.table = nn.Embedding(tokens, width, sparse=sparse)
-        self.weight = nn.Embedding(tokens, 1, sparse=sparse) if weighted else None
+        self.table = TokenRows(tokens, width, sparse)
+        self.weight = TokenRows(tokens, 1, sparse) if weighted else None
         with torch.no_grad():
             nn.init.normal_(self.table.weight, std=width**-0.5)
             self.table.weight[0] = 0.0

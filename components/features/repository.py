@@ -73,7 +73,7 @@ def load_config(
     values = {**os.environ, "TOWERLINE_FEATURE_STORE": str(directory)}
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
+        if not values.get(match[1]):
             raise BadSetting(
                 f"the feature environment {environment!r} needs the variable {match[1]}: set it (see the comments in "
                 f"{path}) or use --environment local."

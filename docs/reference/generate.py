@@ -20,6 +20,38 @@ _COLUMNS = "100"
 _KINDS = {"int": "whole number", "float": "number", "str": "text", "bool": "true or false"}
 
 
+ENVIRONMENT = {
+    "read by all": {
+        "TOWERLINE_MILVUS_URI": "a Milvus server, such as `http://host:19530`; without it each release carries its own",
+        "TOWERLINE_MILVUS_TOKEN": "its `user:password`",
+        "TOWERLINE_REDIS": "the online store of `--environment redis` and `cluster`: `host:port,password=...`",
+        "TOWERLINE_REGISTRY": "the feature registry of `--environment cluster`, an SQLAlchemy URL",
+        "TOWERLINE_SPARK_MASTER": "the Spark master of `--environment cluster`",
+        "TOWERLINE_CACHE": "where downloaded public sets are kept (default: `~/.cache/towerline`)",
+        "TOWERLINE_MIRROR": "the address they are downloaded from, where a network has its own",
+    },
+    "read for Kubeflow": {
+        "TOWERLINE_IMAGE": "the image of every task, where `--image` does not say",
+        "TOWERLINE_IMAGE_<ROOM>": "the image of one room's tasks, such as `TOWERLINE_IMAGE_TOWERS`",
+        "TOWERLINE_ACCELERATORS": "accelerators of the training task (default: 0)",
+        "TOWERLINE_KFP_TOKEN": "the token for Kubeflow's API",
+        "TOWERLINE_KFP_NAMESPACE": "your namespace there, where `--namespace` does not say",
+    },
+    "set for tasks": {
+        "TOWERLINE_WORKDIR": "the work directory, on a cluster",
+        "TOWERLINE_RUN_ID": "the run's id, on a cluster",
+        "TOWERLINE_RUN_DIR": "the run's folder, on one machine",
+        "TOWERLINE_PROGRESS": "the terminal or file where progress is shown",
+        "TOWERLINE_OWNER_PID": "the process that a task or server ends with",
+        "TOWERLINE_CODE": "the code's fingerprint, part of a task's cache key",
+        "TOWERLINE_FEATURE_STORE": "the feature store's folder, `<workdir>/feature_store`",
+        "TOWERLINE_FEATURE_SOURCES": "the snapshots that Feast's definitions read",
+        "TOWERLINE_SOURCE_KIND": "what Feast reads them with: file or spark",
+    },
+}
+"""Every environment variable of ours by who reads or sets it."""
+
+
 def settings_page() -> str:
     """Every setting of every room: name, type, default as `--set` takes it, and reason."""
     parts = [
@@ -60,6 +92,9 @@ def command_line_page() -> str:
         "\n".join(_exit_codes()),
         "An expected error is one sentence on standard error. `--json` prints JSON on standard output instead of a "
         "table; progress and errors stay on standard error.",
+        "## Environment variables",
+        "An empty one that is read counts as not set. Those set for tasks are a run's own.",
+        "\n".join(_environment()),
         "## python pipeline.py",
         _fenced(_help(parser)),
     ]
@@ -109,6 +144,13 @@ def _exit_codes() -> Iterable[str]:
     for code, sentences in sorted(meanings.items()):
         yield f"| {code} | {' '.join(sentences)} |"
     yield "| 130 | stopped by hand; what is served is whole |"
+
+
+def _environment() -> Iterable[str]:
+    yield "| variable | by | what |"
+    yield "| --- | --- | --- |"
+    for who, variables in ENVIRONMENT.items():
+        yield from (f"| `{name}` | {who} | {meaning} |" for name, meaning in variables.items())
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -15,6 +15,7 @@ from components.runs.settings import ROOMS, settings_class
 from components.serving.events import FIELDS as EVENT_FIELDS
 from components.serving.http_client import HttpClient
 from components.serving.requests import FILTER_FIELDS, INSTANCE_FIELDS
+from docs.reference.generate import ENVIRONMENT
 from docs.reference.generate import pages as generated_pages
 from tests.docs.pages import CLUSTER, DOCS, ROOT, pages
 from tests.serving.conftest import server  # noqa: F401 - a fixture
@@ -58,6 +59,21 @@ def test_the_contract_page_has_every_column_with_its_type_and_whether_it_is_need
     found = [(row[0].strip("` "), row[1], row[2]) for row in rows]
     wanted = [(field.name, str(field.type), "optional" if field.nullable else "required") for field in TABLES[table]]
     assert found == [(name, kind.split(" ('")[0], needed) for name, kind, needed in wanted]
+
+
+def test_every_environment_variable_of_the_code_is_explained_and_no_other():
+    files = [
+        ROOT / "pipeline.py",
+        *(path for name in ("components", "feature_repo") for path in (ROOT / name).rglob("*")),
+    ]
+    found = {
+        name
+        for path in files
+        if path.suffix in (".py", ".yaml")
+        for name in re.findall(r"TOWERLINE_[A-Z]+(?:_[A-Z]+)*", text(path))
+    }
+    explained = {name.removesuffix("_<ROOM>") for variables in ENVIRONMENT.values() for name in variables}
+    assert {name.replace("TOWERLINE_IMAGE_TOWERS", "TOWERLINE_IMAGE") for name in found} == explained
 
 
 def test_the_release_page_has_every_field_of_the_manifest():

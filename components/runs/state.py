@@ -1,5 +1,6 @@
 """`run.json`: what a run did, task by task, and why it stopped. Built from the task records, never from log lines."""
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import NotFound
+from components.common.errors import BadInput, NotFound
 from components.common.files import read_json, write_json
 from components.common.processes import is_alive
 from components.common.records import read_task_records
@@ -156,7 +157,7 @@ def settle_killed_runs(workdir: Path) -> list[str]:
     """Marks runs that say `running` although no process runs them; call with the lock held. Returns their ids."""
     settled = []
     for folder in _folders(workdir):
-        run = read_json(folder / "run.json")
+        run = _read(folder)
         if run["state"] != "running" or run["pid"] == os.getpid():
             continue
         write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder))))
@@ -198,8 +199,19 @@ def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
     return Path(workdir) / "runs" / found["run"], found
 
 
+def _read(folder: Path) -> dict[str, Any]:
+    """A run's `run.json`; one that is damaged is a run of state `broken`, so that it hides no other."""
+    path = folder / "run.json"
+    with contextlib.suppress(BadInput):
+        run = read_json(path)
+        if isinstance(run, dict) and {"run", "state", "reason", "started", "seconds", "tasks", "gate"} <= run.keys():
+            return run
+    empty = {"gate": None, "exit_code": None, "started": "", "seconds": 0.0, "tasks": [], "release": None}
+    return {"run": folder.name, "state": "broken", "reason": f"{path} cannot be read; delete its folder.", **empty}
+
+
 def _as_seen(folder: Path) -> dict[str, Any]:
-    run = read_json(folder / "run.json")
+    run = _read(folder)
     if run["state"] != "running":
         return run
     tasks = task_table(read_task_records(folder))

@@ -15,7 +15,7 @@ from components.runs.console import RunConsole
 from components.runs.options import run_command
 from components.runs.settings import ROOMS, describe_all, parse_assignments, pipeline_arguments, read_assignments
 from components.runs.show import announce_server, print_releases, print_search
-from components.runs.state import RunRequest, finish_run, start_run
+from components.runs.state import RunRequest, finish_run, settle_killed_runs, start_run
 from tests.runs.test_state import record, write_records
 
 ANSWER = {
@@ -226,6 +226,22 @@ def test_a_run_that_goes_on_is_shown_as_far_as_it_is_and_a_dead_one_as_killed(st
     write_json(folder / "run.json", body)
     main(lambda **_: None, ["runs", "--json", "--workdir", str(stopped)])
     assert [run["state"] for run in json.loads(capsys.readouterr().out)] == ["killed", "stopped"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": "running"}'])
+def test_a_damaged_run_hides_no_other_and_ends_no_later_one(stopped, capsys, text):
+    folder = stopped / "runs" / "run-20260103-000000-1"
+    folder.mkdir()
+    (folder / "run.json").write_text(text)
+    assert settle_killed_runs(stopped) == []
+    assert main(lambda **_: None, ["runs", "--workdir", str(stopped)]) == 0
+    shown = capsys.readouterr().out
+    assert "recall@10 fell" in shown
+    assert f"{folder / 'run.json'} cannot be read; delete its folder." in shown
+    assert main(lambda **_: None, ["runs", folder.name, "--workdir", str(stopped)]) == 0
+    capsys.readouterr()
+    main(lambda **_: None, ["runs", "latest", "--json", "--workdir", str(stopped)])
+    assert json.loads(capsys.readouterr().out)["state"] == "stopped"
 
 
 def test_a_pipe_gets_plain_lines_and_json_what_it_can_parse(stopped, capsys):

@@ -62,7 +62,10 @@ def serve(
     with bound_socket(chosen.host, chosen.port) as listener:
         from components.serving.opening import open_backends
 
-        run(workdir, chosen, listener, open_backends(workdir, chosen, wanted), release, announce)
+        try:
+            run(workdir, chosen, listener, open_backends(workdir, chosen, wanted), release, announce)
+        finally:
+            gc.unfreeze()  # `run` froze what was imported; DuckDB lists at the exit whatever was not freed
 
 
 def run(

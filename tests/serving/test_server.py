@@ -1,5 +1,6 @@
 """A real KServe server process: protocol, readiness, live events, promotion while serving, drain."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.common.errors import Unavailable
+from components.common.errors import NotFound, Unavailable
 from components.common.manifest import set_current
+from components.serving import server as module
 from components.serving.http_client import HttpClient
 from components.serving.remote_tower import RemoteTower
 from tests.serving.conftest import ROOT, RunningServer
@@ -270,3 +272,18 @@ def test_a_server_without_a_release_or_a_port_says_so_in_one_sentence(tmp_path: 
     assert (code, "another process has it" in sentence, sentence.count("\n")) == (2, True, 1)
     code, sentence = ends_with("--workdir", str(server.workdir), "--set", "serving.capcity=3")
     assert (code, "Did you mean 'capacity'" in sentence, sentence.count("\n")) == (2, True, 1)
+
+
+def test_what_is_frozen_while_serving_is_freed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays frozen is never freed, and libraries such as DuckDB's list it line by line at the process's exit."""
+
+    def run(*_: object) -> None:
+        gc.freeze()
+        raise NotFound("nothing to serve.")
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "read_release", lambda *_: None)
+    monkeypatch.setattr("components.serving.opening.open_backends", lambda *_: None)
+    with pytest.raises(NotFound, match="nothing to serve"):
+        module.serve(tmp_path, "release-a", "127.0.0.1", 0)
+    assert gc.get_freeze_count() == 0

@@ -206,7 +206,14 @@ def _read(folder: Path) -> dict[str, Any]:
         run = read_json(path)
         if isinstance(run, dict) and {"run", "state", "reason", "started", "seconds", "tasks", "gate"} <= run.keys():
             return run
-    empty = {"gate": None, "exit_code": None, "started": "", "seconds": 0.0, "tasks": [], "release": None}
+    empty: dict[str, Any] = {
+        "gate": None,
+        "exit_code": None,
+        "started": "",
+        "seconds": 0.0,
+        "tasks": [],
+        "release": None,
+    }
     return {"run": folder.name, "state": "broken", "reason": f"{path} cannot be read; delete its folder.", **empty}
 
 

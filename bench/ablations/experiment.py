@@ -128,7 +128,10 @@ def _test_examples(test: TestSet, data: TrainingData, settings: Any) -> Examples
         path = Path(folder) / "test.parquet"
         pq.write_table(test.rows, path)
         product_ids = data.catalogue.product_ids.tolist()
-        return read_examples(path, product_ids, data.vocabulary, settings, data.windows, settings.units)
+        encode = data.texts[0] if data.texts else None
+        return read_examples(
+            path, product_ids, data.vocabulary, settings, data.windows, settings.units, encode, data.spelling
+        )
 
 
 def _boosted(

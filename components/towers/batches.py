@@ -41,6 +41,7 @@ def query_batch(examples: Examples, catalogue: Catalogue, rows: Tensor, needs: f
         if "location" in needs
         else None,
         scalars=query_scalars(examples, rows) if "scalars" in needs else None,
+        text_vectors=None if examples.text_vectors is None else examples.text_vectors[examples.query[rows]],
     )
 
 

@@ -6,7 +6,7 @@ and, for models that ask for them, further token groups, a location, scalars and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,7 @@ class Catalogue:
     graph: Ragged | None = None
     graph_queries: list[str] = field(default_factory=list)
     graph_text: dict[str, Ragged] | None = None
+    text_vectors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.product_ids)
@@ -82,6 +83,7 @@ class Catalogue:
             scalars=None if self.scalars is None else self.scalars[rows],
             graph=graph,
             graph_text=graph_text,
+            text_vectors=None if self.text_vectors is None else self.text_vectors[rows],
             rows=rows,
         )
 
@@ -120,12 +122,14 @@ def build_catalogue(
     units: Sequence[str],
     id_rows: Mapping[str, int],
     needs: frozenset[str] = frozenset(),
+    encode: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> Catalogue:
     """Products in the contract's columns (optional ones may be missing or null) as a `Catalogue` without a graph.
 
     Args:
         id_rows: product id -> row of the id table; a product that is not in it gets row 0.
         needs: which of `TOKEN_GROUPS`, "location" and "scalars" to compute.
+        encode: n titles -> float32 [n, w], a pretrained encoder.
 
     Raises:
         BadInput: a product without id or title.
@@ -150,6 +154,7 @@ def build_catalogue(
         fields=fields,
         location=_location(products, vocabulary) if "location" in needs else None,
         scalars=_scalars(products) if "scalars" in needs else None,
+        text_vectors=None if encode is None else torch.from_numpy(encode(titles)),
     )
 
 

@@ -24,8 +24,10 @@ from components.towers.catalogue import ITEM_SCALARS, Catalogue, build_catalogue
 from components.towers.examples import Examples, read_examples
 from components.towers.fields import TOKEN_GROUPS, field_values, fit_price_levels, group_tokens
 from components.towers.interfaces import Schema
+from components.towers.parts.title_vectors import TitleVectors
 from components.towers.ragged import Ragged
-from components.towers.settings import TowerSettings
+from components.towers.settings import TEXT_VECTORS, TowerSettings
+from components.towers.spelling import Spelling
 from components.towers.title_queries import with_title_queries
 from components.towers.vocabulary import Vocabulary
 
@@ -39,7 +41,9 @@ _NEEDS_OF = {
 @dataclass(frozen=True)
 class TrainingData:
     """counts int64 [P]: training positives of each product. query_index int64 [Q]: row of each training query in
-    `catalogue.graph_queries`, -1 where it is not there. description: features.json.
+    `catalogue.graph_queries`, -1 where it is not there. description: features.json. texts: the pretrained encoder's
+    vectors, and the titles [P] whose vectors a release takes along; None for towers without one.
+    spelling: what puts queries right, None where they are taken as typed.
     """
 
     vocabulary: Vocabulary
@@ -52,10 +56,21 @@ class TrainingData:
     needs: frozenset[str]
     windows: FeatureSettings
     description: dict[str, Any]
+    texts: tuple[TitleVectors, list[str]] | None = None
+    spelling: Spelling | None = None
 
 
-def load_training_data(folder: Path, model: Any, settings: TowerSettings) -> TrainingData:
-    """Reads an examples folder for a model (a `TwoTowerModel` class). Raises BadInput naming what is missing."""
+def load_training_data(
+    folder: Path, model: Any, settings: TowerSettings, text_cache: Path | None = None
+) -> TrainingData:
+    """Reads an examples folder for a model (a `TwoTowerModel` class).
+
+    Args:
+        text_cache: folder of the pretrained encoder's vectors, which later trainings find there; None keeps none.
+
+    Raises:
+        BadInput: naming what is missing. NotFound: the package of the pretrained encoder is absent.
+    """
     description = read_json(folder / "features.json")
     windows = window_settings(description)
     has = {name: bool(value) for name, value in description.get("has", {}).items()}
@@ -80,12 +95,23 @@ def load_training_data(folder: Path, model: Any, settings: TowerSettings) -> Tra
     ids = {product_id for product_id, count in engaged.items() if count >= settings.min_item_count}
     trained = (product_id for product_id in products["product_id"].to_pylist() if product_id in ids)
     id_rows = {product_id: row for row, product_id in enumerate(trained, start=1)}
-    catalogue = build_catalogue(products, vocabulary, settings, settings.units, id_rows, needs)
+    encode = TitleVectors.minilm(text_cache, settings.device) if TEXT_VECTORS in needs else None
+    catalogue = build_catalogue(products, vocabulary, settings, settings.units, id_rows, needs, encode)
     if "graph" in needs:
         catalogue = with_graph(catalogue, neighbour_queries(pq.read_table(graph_path)), vocabulary, settings)
     product_ids = catalogue.product_ids.tolist()
+    spelling = Spelling.learn(products["title"].to_pylist()) if settings.spelling else None
     train, validation = (
-        read_examples(folder / f"{name}.parquet", product_ids, vocabulary, settings, windows, settings.units)
+        read_examples(
+            folder / f"{name}.parquet",
+            product_ids,
+            vocabulary,
+            settings,
+            windows,
+            settings.units,
+            encode,
+            spelling,
+        )
         for name in ("train", "validation")
     )
     counts = torch.bincount(train.listed.values[train.stages > 0].long(), minlength=len(catalogue))
@@ -111,6 +137,8 @@ def load_training_data(folder: Path, model: Any, settings: TowerSettings) -> Tra
         needs=needs,
         windows=windows,
         description=description,
+        spelling=spelling,
+        texts=None if encode is None else (encode, products["title"].to_pylist()),
     )
 
 

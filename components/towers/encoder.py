@@ -142,6 +142,8 @@ class QueryEncoder(_Encoder):
             settings=files.settings,
             windows=files.windows,
             units=files.settings.units,
+            encode=files.text_encoder,
+            spelling=files.spelling,
         )
         return query_batch(examples, files.catalogue, torch.arange(len(requests)), files.needs), examples
 
@@ -184,8 +186,9 @@ class ItemEncoder(_Encoder):
     def _batch(self, products: pa.Table) -> ItemBatch:
         files = self.files
         catalogue = build_catalogue(
-            products, files.vocabulary, files.settings, files.settings.units, self._id_rows, files.needs
-        )
+            products, files.vocabulary, files.settings, files.settings.units, self._id_rows, files.needs,
+            files.title_vectors,
+        )  # fmt: skip
         if self._graph is not None:
             catalogue = with_graph(catalogue, self._graph, files.vocabulary, files.settings)
         neighbours = files.settings.graph_neighbours if self._graph is not None else 0

@@ -5,7 +5,7 @@ Both ways end in `make_examples`, so a request is encoded exactly as the trainin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from components.features.windows import cut_windows
 from components.towers.interfaces import Location
 from components.towers.ragged import Ragged
 from components.towers.settings import TowerSettings
+from components.towers.spelling import Spelling
 from components.towers.vocabulary import Vocabulary
 
 
@@ -47,7 +48,8 @@ class Histories:
 class Examples:
     """n searches.
 
-    queries: the distinct query strings; query_text: their tokens by unit. query int64 [n]: row of the query.
+    queries: the distinct query strings; query_text: their tokens by unit; text_vectors float32 [Q, w]: their vectors of
+    a pretrained encoder, zero for those that are only asked before others. query int64 [n]: row of the query.
     real_time, short_term, long_term (by action): bags of catalogue rows. past: bag of query rows. bought: bag of
     catalogue rows. listed: bag of the catalogue rows shown or engaged, stages int8 aligned with its values.
     search_ids [n] name a search in messages.
@@ -66,6 +68,7 @@ class Examples:
     listed: Ragged
     stages: Tensor
     search_ids: Sequence[str]
+    text_vectors: Tensor | None = None
 
     def __len__(self) -> int:
         return self.query.shape[0]
@@ -84,8 +87,15 @@ def make_examples(
     listed: Ragged | None = None,
     stages: Tensor | None = None,
     search_ids: Sequence[str] = (),
+    encode: Callable[[Sequence[str]], np.ndarray] | None = None,
+    spelling: Spelling | None = None,
 ) -> Examples:
-    """Cuts the windows of every history and tokenises every distinct query; arguments as in `Examples`."""
+    """Cuts the windows of every history and tokenises every distinct query; arguments as in `Examples`.
+
+    `encode`: n texts -> float32 [n, w], a pretrained encoder. `spelling`: what puts queries right before they are
+    tokenised and encoded; `queries` stay as they were typed.
+    """
+    texts = queries if spelling is None else spelling.all(queries)
     cut = cut_windows(histories.offsets, histories.actions, histories.timestamps, now, windows)
 
     def products(window) -> Ragged:
@@ -93,7 +103,7 @@ def make_examples(
 
     return Examples(
         queries=queries,
-        query_text=vocabulary.encode_all(queries, units, settings.max_query_tokens),
+        query_text=vocabulary.encode_all(texts, units, settings.max_query_tokens),
         query=torch.from_numpy(query.astype(np.int64)),
         now=torch.from_numpy(now.astype(np.int64)),
         real_time=products(cut.real_time),
@@ -105,6 +115,7 @@ def make_examples(
         listed=listed if listed is not None else Ragged.empty(len(query)),
         stages=stages if stages is not None else torch.zeros(0, dtype=torch.int8),
         search_ids=search_ids,
+        text_vectors=None if encode is None else _text_vectors(texts, query, encode),
     )
 
 
@@ -115,8 +126,11 @@ def read_examples(
     settings: TowerSettings,
     windows: FeatureSettings,
     units: Sequence[str],
+    encode: Callable[[Sequence[str]], np.ndarray] | None = None,
+    spelling: Spelling | None = None,
 ) -> Examples:
-    """Reads train, validation or test.parquet. Products that are not in `product_ids` are dropped.
+    """Reads train, validation or test.parquet. Products that are not in `product_ids` are dropped. `encode` and
+    `spelling`: as in `make_examples`.
 
     Raises:
         BadInput: a column is missing.
@@ -159,6 +173,8 @@ def read_examples(
         listed=known(item_rows, item_offsets),
         stages=torch.from_numpy(stages[item_rows >= 0].astype(np.int8)),
         search_ids=_column(table, "search_id", path).to_pylist(),
+        encode=encode,
+        spelling=spelling,
     )
 
 
@@ -167,6 +183,15 @@ def known(values: np.ndarray, offsets: np.ndarray) -> Ragged:
     keep = values >= 0
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep)])
     return Ragged(torch.from_numpy(values[keep].astype(np.int64)), torch.from_numpy(before[offsets]))
+
+
+def _text_vectors(queries: Sequence[str], query: np.ndarray, encode: Callable[[Sequence[str]], np.ndarray]) -> Tensor:
+    """Vectors [Q, w] of the queries that are searched for; past ones stay zero, as no tower reads them."""
+    asked = np.unique(query)
+    found = encode([queries[number] for number in asked])
+    vectors = np.zeros((len(queries), found.shape[1]), np.float32)
+    vectors[asked] = found
+    return torch.from_numpy(vectors)
 
 
 def _index(values: pa.Array, among: pa.Array) -> np.ndarray:

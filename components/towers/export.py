@@ -72,10 +72,20 @@ def export_tower(model: Any, side: str, batch: QueryBatch | ItemBatch, path: Pat
     template = padded_bags(batch)
     inputs = {name: _wide(tensor) for name, tensor in flatten(template).items()}
     encode = model.query if side == "query" else model.item
-    tower = _Tower(encode, template, list(inputs), model)
-    with evaluating(model), _quiet():
+    with evaluating(model):
+        write_onnx(_Tower(encode, template, list(inputs), model), inputs, path)
+
+
+def write_onnx(module: nn.Module, inputs: dict[str, Tensor], path: Path) -> None:
+    """Writes a module that takes these tensors by position as ONNX with their names as inputs and "vectors" as output.
+
+    Args:
+        inputs: example tensors, at least two long in every dimension that may change (rows; the T of a bag's "values"
+            and "mask").
+    """
+    with _quiet():
         program = torch.onnx.export(
-            tower.eval(),
+            module.eval(),
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=["vectors"],

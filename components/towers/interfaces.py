@@ -134,6 +134,7 @@ class QueryBatch:
     clicked_titles, bought_titles: unit name -> bag of title tokens of recently clicked / ever bought products, B rows.
     location: None for logs without locations.
     scalars: float32 [B, s], NaN where unknown; columns as `Schema.query_scalars`.
+    text_vectors: float32 [B, w], the query's vectors of a pretrained encoder, zero where it made none.
     Optional fields are filled only if the model lists them in `needs`.
     """
 
@@ -145,6 +146,7 @@ class QueryBatch:
     bought_titles: Mapping[str, Bags] | None = None
     location: Location | None = None
     scalars: Tensor | None = None
+    text_vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class ItemBatch:
     location, scalars: as in `QueryBatch`, scalar columns as `Schema.item_scalars`.
     graph: int64 bag [M rows] of rows of `graph_text`, the sampled neighbour queries of each product.
     graph_text: unit name -> bag of token ids of the distinct neighbour queries of the batch.
+    text_vectors: float32 [M, w], the titles' vectors of a pretrained encoder.
     rows: int64 [M] catalogue rows, or None outside the training catalogue; never an input of the exported tower.
     """
 
@@ -170,6 +173,7 @@ class ItemBatch:
     scalars: Tensor | None = None
     graph: Bags | None = None
     graph_text: Mapping[str, Bags] | None = None
+    text_vectors: Tensor | None = None
     rows: Tensor | None = None
 
 
@@ -257,10 +261,10 @@ class TwoTowerModel(Protocol):
 
     Class attributes: `name`; `Settings`, a `TowerSettings` (sub)class whose defaults suit the model; `needs`, the
     optional batch fields it may read (`Settings.unread` are those its settings switch off), out of {"past",
-    "behaviour", "behaviour_titles", "clicked_titles", "bought_titles", "location", "scalars", "graph", "category",
-    "attributes", "description", "brand"}; `unit`: "positive", an example per engaged product; "grouped", the same with
-    the examples of a search side by side, so that its query is encoded once; "request", an example per search, its
-    positive the most engaged product.
+    "behaviour", "behaviour_titles", "clicked_titles", "bought_titles", "location", "scalars", "graph",
+    "text_vectors", "category", "attributes", "description", "brand"}; `unit`: "positive", an example per engaged
+    product; "grouped", the same with the examples of a search side by side, so that its query is encoded once;
+    "request", an example per search, its positive the most engaged product.
     `score` is "inner_product" or "cosine"; `query` and `item` of a cosine model return unit vectors.
     """
 

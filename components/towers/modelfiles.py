@@ -5,6 +5,8 @@ vocabulary.parquet    numbers of tokens and field values
 catalogue.parquet     the products of the training: id row and codes, and title tokens and neighbour queries if needed
 towers.safetensors    the weights
 query_tower.onnx, item_tower.onnx, training.json
+spelling.parquet      the words of titles, where queries are put right by them
+text_encoder.onnx, text_encoder.txt, title_vectors/    a pretrained encoder and its vectors of titles, if one is named
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ from components.towers.checkpoints import load_model_state, model_state
 from components.towers.data import TrainingData, neighbour_queries
 from components.towers.interfaces import CODE_FIELDS, Schema
 from components.towers.models import model_class
+from components.towers.parts.title_vectors import TitleVectors
 from components.towers.ragged import Ragged
-from components.towers.settings import TowerSettings
+from components.towers.settings import TEXT_VECTORS, TowerSettings
+from components.towers.spelling import Spelling
+from components.towers.text_encoder import OnnxTextEncoder, write_text_encoder
 from components.towers.vocabulary import Vocabulary
 
+_TITLE_VECTORS, _SPELLING = "title_vectors", "spelling.parquet"
 _TITLE_READERS = {"behaviour_titles", "clicked_titles", "bought_titles"}
 
 
@@ -103,6 +109,24 @@ class ModelFiles:
         path = self.folder / "graph.parquet"
         return neighbour_queries(pq.read_table(path)) if path.is_file() else None
 
+    @cached_property
+    def spelling(self) -> Spelling | None:
+        """What puts queries right; None where they are taken as typed."""
+        return Spelling.load(self.folder / _SPELLING) if self.settings.spelling else None
+
+    @cached_property
+    def text_encoder(self) -> OnnxTextEncoder | None:
+        """The pretrained encoder of queries and new titles; None for towers without one."""
+        return OnnxTextEncoder(self.folder) if TEXT_VECTORS in self.needs else None
+
+    @cached_property
+    def title_vectors(self) -> TitleVectors | None:
+        """The same for titles, those of the training's catalogue looked up; None for towers without one."""
+        if self.text_encoder is None:
+            return None
+        encoder = self.text_encoder
+        return TitleVectors(self.folder / _TITLE_VECTORS, self.settings.pretrained_text, encoder.width, encoder, False)
+
     def model(self) -> Any:
         """The trained model on the CPU, in evaluation mode."""
         model = model_class(self.description["name"])(self.settings, self.schema)
@@ -128,6 +152,12 @@ def write_model(folder: Path, model: Any, data: TrainingData, settings: TowerSet
     pq.write_table(pa.table(columns), folder / "catalogue.parquet", compression="zstd")
     if catalogue.graph is not None:
         _write_graph(folder / "graph.parquet", catalogue, settings.graph_neighbours)
+    if data.spelling is not None:
+        data.spelling.save(folder / _SPELLING)
+    if data.texts is not None:
+        write_text_encoder(folder)
+        vectors, titles = data.texts
+        vectors.save(folder / _TITLE_VECTORS, titles)
     write_json(
         folder / "model.json",
         {

@@ -144,6 +144,12 @@ class _Batch:
             "location.country": np.array([code("country", request.country) for request in requests], np.int64),
         }
 
+    def text_vectors(self) -> Inputs:
+        """The queries as the pretrained encoder sees them."""
+        encode = self._files.text_encoder
+        assert encode is not None  # the tower takes these vectors, so the folder holds their encoder
+        return {"text_vectors": encode(self._right([request.query for request in self._requests]))}
+
     def scalars(self) -> Inputs:
         """The columns `QUERY_SCALARS`."""
         tokens = self._tokens([request.query for request in self._requests], self._files.settings.units[0])
@@ -191,7 +197,11 @@ class _Batch:
 
     def _tokens(self, texts: Sequence[str], unit: str) -> Bags:
         encode, limit = self._files.vocabulary.encode, self._files.settings.max_query_tokens
-        return Bags.of([encode(text, unit, limit) for text in texts])
+        return Bags.of([encode(text, unit, limit) for text in self._right(texts)])
+
+    def _right(self, texts: Sequence[str]) -> Sequence[str]:
+        """The queries as they are read: put right where the towers were trained so."""
+        return texts if self._files.spelling is None else self._files.spelling.all(texts)
 
     def _texts(self, group: str, texts: Sequence[str]) -> Inputs:
         found: Inputs = {}

@@ -9,6 +9,9 @@ from components.common.settings import setting
 from components.towers.text import UNITS
 
 SCORES = ("inner_product", "cosine")
+PRETRAINED = ("none", "minilm")
+TEXT_VECTORS = "text_vectors"
+"""Batch field that models read if a pretrained encoder is named."""
 SHARDINGS = ("none", "row", "torchrec")
 
 
@@ -31,6 +34,13 @@ class TowerSettings:
     max_query_tokens: int = setting(32, "tokens of one unit kept of a query; longer ones are pasted text")
     max_title_tokens: int = setting(128, "tokens of one unit kept of a title")
     title_repeats: bool = setting(True, "a token counts as often as the title repeats it; off: once, nearly as in BM25")
+    pretrained_text: str = setting(
+        "none",
+        "encoder whose similarity of query and title stands beside the towers' own: none, or minilm (extra text)",
+    )
+    pretrained_weight: float = setting(1.0, "weight of that similarity, in units of the towers' own score")
+    pretrained_steps: int = setting(150, "steps of fitting a linear map of the encoder's vectors to the log; 0: none")
+    spelling: bool = setting(False, "put words of a query right that no title has, by the nearest words of the titles")
 
     # Products
     min_item_count: int = setting(1, "a product engaged less often in training has no id vector, only its text")
@@ -70,6 +80,7 @@ class TowerSettings:
     def __post_init__(self) -> None:
         self.require(self.score in SCORES, "score", f"one of {', '.join(SCORES)}")
         self.require(self.word_unit in UNITS, "word_unit", f"one of {', '.join(UNITS)}")
+        self.require(self.pretrained_text in PRETRAINED, "pretrained_text", f"one of {', '.join(PRETRAINED)}")
         self.require(self.token_weights in ("idf", "uniform"), "token_weights", "idf or uniform")
         self.require(self.optimiser in ("adagrad", "adam"), "optimiser", "adagrad or adam")
         self.require(self.precision in ("auto", "float32", "bfloat16"), "precision", "auto, float32 or bfloat16")
@@ -86,10 +97,12 @@ class TowerSettings:
             "validation_cutoff", "max_tokens",
         ):  # fmt: skip
             self.require(getattr(self, name) >= 1, name, "1 or more")
-        for name in ("temperature", "learning_rate", "clip_norm", "order_weight", "idf_power"):
+        for name in ("temperature", "learning_rate", "clip_norm", "order_weight", "idf_power", "pretrained_weight"):
             self.require(getattr(self, name) > 0, name, "above 0")
-        for name in ("title_queries", "past_queries", "graph_neighbours", "threads", "checkpoint_seconds", "seed",
-                     "shard_above_megabytes"):  # fmt: skip
+        for name in (
+            "title_queries", "pretrained_steps", "past_queries", "graph_neighbours", "threads", "checkpoint_seconds",
+            "seed", "shard_above_megabytes",
+        ):  # fmt: skip
             self.require(getattr(self, name) >= 0, name, "0 or more")
 
     def require(self, holds: bool, name: str, expected: str) -> None:
@@ -115,4 +128,4 @@ class TowerSettings:
     @property
     def unread(self) -> frozenset[str]:
         """Of the batch fields in the model's `needs`, those that these settings switch off."""
-        return frozenset()
+        return frozenset() if self.pretrained_text != "none" else frozenset({TEXT_VECTORS})

@@ -55,7 +55,8 @@ def run(examples: Path, out: Path, model: str, settings: str = "", checkpoints: 
     with task_record("train_towers") as record, world(device.type) as processes:
         if device.type == "cuda" and processes.size > 1:
             device = torch.device("cuda", processes.local_rank)
-        data = load_training_data(Path(examples), kind, chosen)
+        texts = Path(checkpoints) / "title_vectors" if checkpoints else None
+        data = load_training_data(Path(examples), kind, chosen, texts)
         for sentence in _left_out(kind, data):
             record.note(sentence)
         torch.manual_seed(chosen.seed)

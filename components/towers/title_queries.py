@@ -66,7 +66,7 @@ def with_title_queries(
 ) -> Examples:
     """The examples followed by `settings.title_queries` made-up searches a title, without a shopper.
 
-    Title p answers catalogue row p.
+    Title p answers catalogue row p. Made-up searches have no vector of a pretrained encoder: they teach words.
     """
     count = settings.title_queries
     made = title_queries(titles, count, settings.seed, settings.title_query_typos)
@@ -93,8 +93,13 @@ def with_title_queries(
         ),
         listed=_joined(examples.listed, Ragged(rows, torch.arange(new + 1))),
         stages=torch.cat([examples.stages, torch.ones(new, dtype=torch.int8)]),
+        text_vectors=None if examples.text_vectors is None else _with_zeros(examples.text_vectors, new),
         search_ids=[*examples.search_ids, *(f"title query {query!r}" for query in made)],
     )
+
+
+def _with_zeros(vectors: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.cat([vectors, vectors.new_zeros(count, vectors.shape[1])])
 
 
 def _joined(first: Ragged, second: Ragged) -> Ragged:

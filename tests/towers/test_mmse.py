@@ -1,5 +1,6 @@
 """MMSE: its losses per request in NumPy, its fusion as one inner product, and what each switch changes."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from components.common.errors import BadSetting
 from components.common.settings import from_overrides
 from components.towers.batches import Batches, query_batch
 from components.towers.data import load_training_data
-from components.towers.interfaces import StepContext
+from components.towers.interfaces import BRAND, StepContext
 from components.towers.models.mmse import MMSE
 from components.towers.models.mmse_settings import MmseSettings
 from components.towers.moving import padded_bags
@@ -124,16 +125,29 @@ def test_concatenated_fusion_is_the_sum_of_two_similarities(folder):
         unit = nn.functional.normalize
         of_query = (
             unit(model.to_text(model.text(requests)[:, -1]), dim=1)
-            @ unit(model.to_text(model.items(products)), dim=1).T
+            @ unit(model.to_text(model.items(products) + model.item_side(products)), dim=1).T
         )
         of_shopper = (
             unit(model.to_shopper(model.shopper(requests.behaviour)), dim=1, eps=1e-6)
             @ unit(model.to_shopper(model.shopper.candidates(products)), dim=1).T
         )
         fused = model.query(requests) @ model.item(products).T
+    assert model.query(requests).shape == (20, 16 + 4)
     assert float(of_shopper.abs().max()) > 0.1
     torch.testing.assert_close(fused, of_query + model.shopper_weight * of_shopper)
     assert model.score == "inner_product"
+
+
+@pytest.mark.parametrize("side", [True, False])
+def test_a_query_reaches_brand_and_category_of_a_product_where_it_should(folder, side):
+    """Two products that differ in their brand alone are told apart by nobody's query if the side is on."""
+    model, data, _ = build(folder, item_side=side)
+    with torch.no_grad():
+        batch = data.catalogue.batch(torch.tensor([0, 0]))
+        codes = batch.codes.clone()
+        codes[1, BRAND] = 1 + codes[1, BRAND] % 4
+        first, second = model.item(dataclasses.replace(batch, codes=codes))[:, :16]
+    assert torch.equal(first, second) != side
 
 
 @pytest.mark.parametrize("fusion", ["concatenate", "none"])
@@ -163,14 +177,14 @@ def test_shown_items_get_no_gradient_from_the_retrieval_loss(folder):
     def touched(shown):
         model, data, settings = build(folder, ranking_weight=0.0, shown_in_softmax=shown, negatives=1)
         batch, kept = first_batch(model, data, settings), {}
-        item = model.item
+        item = model._item
 
         def keep(products, salt=None):
             kept["rows"], kept["vectors"] = products.rows, item(products, salt)
             kept["vectors"].retain_grad()
             return kept["vectors"]
 
-        model.item = keep
+        model._item = keep
         model.loss(batch, context(data)).total.backward()
         moved = kept["rows"][kept["vectors"].grad.abs().sum(1) > 0].tolist()
         engaged = set(batch.listed.values[batch.listed_stages > 0].tolist())
@@ -238,7 +252,7 @@ def test_a_log_without_shoppers_leaves_the_shopper_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("post_fusion", "early"), ("score", "inner_product"), ("pairs", "random>shown"), ("shopper_dimension", 16)],
+    [("post_fusion", "early"), ("score", "inner_product"), ("pairs", "random>shown"), ("shopper_dimension", 0)],
 )
 def test_settings_without_sense_are_named(name, value):
     with pytest.raises(BadSetting, match=name):

@@ -67,16 +67,16 @@ def context(data, step):
 def step_of(model, data, settings, step):
     """One loss with the vectors that it was made of: (loss, batch, context, queries, rows, vectors)."""
     batch, own, kept = first_batch(model, data, settings), context(data, step), {}
-    query, item = model.query, model.item
-    model.query = lambda requests: kept.setdefault("queries", query(requests))
+    query, item = model._query, model._item
+    model._query = lambda requests: kept.setdefault("queries", query(requests))
 
     def keep(products, salt=None):
         kept["rows"], kept["vectors"] = products.rows, item(products, salt)  # the training pass is the last one
         return kept["vectors"]
 
-    model.item = keep
+    model._item = keep
     loss = model.loss(batch, own).total
-    model.query, model.item = query, item
+    model._query, model._item = query, item
     return loss, batch, own, kept["queries"][batch.request], kept["rows"], kept["vectors"]
 
 

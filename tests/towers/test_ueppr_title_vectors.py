@@ -4,11 +4,16 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
 
 from components.common.errors import BadInput, NotFound
+from components.towers import text_encoder
+from components.towers.export import TOLERANCE, ExportMismatch
 from components.towers.parts import minilm
 from components.towers.parts.minilm import MiniLM, encode_texts
 from components.towers.parts.title_vectors import TitleVectors
+from components.towers.parts.word_pieces import WordPieces
+from components.towers.text_encoder import OnnxTextEncoder, write_text_encoder
 
 
 class Letters:
@@ -78,6 +83,22 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path, damage):
         cache(tmp_path, width=4 if damage else 5)(["b"])
 
 
+def test_minilm_is_loaded_once_and_only_for_an_unknown_title(tmp_path, monkeypatch):
+    loaded = []
+
+    def load():
+        loaded.append(torch.nn.Linear(1, 1))
+        return loaded[-1]
+
+    monkeypatch.setattr(minilm.MiniLM, "load", staticmethod(load))
+    monkeypatch.setattr(minilm, "encode_texts", lambda model, texts: np.ones((len(texts), minilm.WIDTH), np.float32))
+    vectors = TitleVectors.minilm(tmp_path, "auto")
+    assert not loaded
+    assert vectors(["a"]).shape == vectors(["b"]).shape == (1, minilm.WIDTH)
+    TitleVectors.minilm(tmp_path, "cpu")(["a", "b"])
+    assert len(loaded) == 1
+
+
 @pytest.fixture(scope="module")
 def encoder():
     if importlib.util.find_spec(minilm.PACKAGE) is None:
@@ -89,7 +110,6 @@ TEXTS = ["oak chair", "a wooden seat for the dining room", "brass lamp", "Über 
 
 
 def test_minilm_equals_the_reference_implementation(encoder):
-    import torch
     from tokenizers import Tokenizer
     from transformers import BertModel
 
@@ -102,6 +122,44 @@ def test_minilm_equals_the_reference_implementation(encoder):
             states = reference(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0]
         mean = states.mean(0).numpy()
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_word_pieces_are_those_of_the_published_tokeniser(encoder):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(minilm.model_directory() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(128)
+    pieces = WordPieces(minilm.vocabulary_path())
+    strange = [
+        "连衣裙 夏季 red",
+        "a\u200bb\tc",
+        "x" * 150,
+        "",
+        "İstanbul",
+        "café—dash",
+        "€5 $3 ^ ~",
+        "🙂 smile",
+        "½ in. x ¾ in.",
+    ]
+    for text in [*TEXTS, *strange, "18-volt cordless drill/driver kit (2-tool) " * 20]:
+        assert pieces(text) == tokenizer.encode(text).ids, text
+
+
+def test_the_encoder_of_a_model_folder_equals_the_package(encoder, tmp_path):
+    write_text_encoder(tmp_path)
+    exported = OnnxTextEncoder(tmp_path)
+    assert np.abs(exported([*TEXTS, ""]) - encode_texts(encoder, [*TEXTS, ""])).max() <= TOLERANCE
+    assert np.abs(exported(TEXTS[:1]) - exported(TEXTS)[:1]).max() <= TOLERANCE
+
+
+def test_an_export_that_differs_from_the_package_is_not_released(encoder, tmp_path, monkeypatch):
+    def other(model, texts):
+        return np.roll(encode_texts(model, texts), 1, axis=0)
+
+    monkeypatch.setattr(text_encoder, "encode_texts", other)
+    with pytest.raises(ExportMismatch, match="text encoder"):
+        write_text_encoder(tmp_path)
 
 
 def test_a_paraphrase_lies_nearer_than_another_thing(encoder):

@@ -21,11 +21,12 @@ from components.towers.parts.behaviour import BehaviourEncoder, ItemFields
 from components.towers.parts.fusion import ClsFusion, MeanFusion
 from components.towers.parts.item_side import ItemSide
 from components.towers.parts.item_tower import ItemTower
+from components.towers.parts.pretrained_block import PretrainedBlock, fit_text, pretrained_block, with_text
 from components.towers.parts.query_unit import QueryUnit, SegmentMean
 from components.towers.parts.rates import table_and_dense_groups, with_own_rate
 from components.towers.parts.title_axes import start_vectors, title_axes
 from components.towers.parts.tokens import TokenTable
-from components.towers.settings import TowerSettings
+from components.towers.settings import TEXT_VECTORS, TowerSettings
 from components.towers.sharding import id_table
 from components.towers.text import UNITS
 
@@ -103,7 +104,7 @@ class MgdsprSettings(TowerSettings):
 
     @property
     def unread(self) -> frozenset[str]:
-        off = frozenset(TOKEN_GROUPS) - set(self.title_groups)
+        off = super().unread | (frozenset(TOKEN_GROUPS) - set(self.title_groups))
         if not (self.history and self.behaviour_titles):
             off |= {"behaviour_titles"}
         return off if self.history else off | {"behaviour", "past"}
@@ -127,7 +128,7 @@ class MGDSPR(nn.Module):
 
     name: ClassVar[str] = "mgdspr"
     Settings: ClassVar[type[MgdsprSettings]] = MgdsprSettings
-    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "behaviour_titles", "past", *TOKEN_GROUPS})
+    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "behaviour_titles", "past", TEXT_VECTORS, *TOKEN_GROUPS})
     unit: ClassVar[str] = "grouped"
 
     def __init__(self, settings: MgdsprSettings, schema: Schema) -> None:
@@ -160,6 +161,7 @@ class MGDSPR(nn.Module):
             self.tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout,
             settings.title_length,
         )  # fmt: skip
+        self.pretrained: PretrainedBlock | None = pretrained_block(settings, cosine=settings.score == "cosine")
         self.sampler = Uniform(settings.negatives)
         softmax = SampledSoftmax(settings.temperature, settings.log_q_correction)
         self.softmax = MixedHardNegatives(
@@ -168,7 +170,9 @@ class MGDSPR(nn.Module):
         )  # fmt: skip
 
     def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
-        """Sets the initial weight of every token, the usual weight of a title, and what starts silent."""
+        """Sets the initial weight of every token, the usual weight of a title, and what starts silent; fits the block
+        of a pretrained encoder."""
+        fit_text(self.pretrained, catalogue, examples, self.settings)
         self.tokens.set_weights(catalogue.token_weights)
         self.item_tower.set_usual(catalogue.text, catalogue.fields)
         if self.settings.title_axes:
@@ -190,20 +194,24 @@ class MGDSPR(nn.Module):
         self.tokens.start_at(start_vectors(axes, self.settings.dimension, generator))
 
     def query(self, batch: QueryBatch) -> Tensor:
-        """H_qu, [B, d] (Eq. 15); unit length if the score is cosine."""
+        """H_qu, [B, d] (Eq. 15); unit length if the score is cosine. With a pretrained encoder its part follows."""
+        return with_text(self.pretrained, self._query(batch), batch.text_vectors, "query")
+
+    def _query(self, batch: QueryBatch) -> Tensor:
         rows = self.unit_rows(batch)  # Q_mgs [B, G, d], G = 6
         parts = [rows]
         if self.behaviour is not None and batch.behaviour is not None:
             parts.extend(self.behaviour(rows, batch.behaviour))  # H_real, H_short, H_long, each [B, G, d]
-        return self._scored(self.fusion(torch.cat(parts, dim=1)))  # 1 + 6 + 6 + 6 + 6 rows with [CLS]
+        fused = self.fusion(torch.cat(parts, dim=1))  # 1 + 6 + 6 + 6 + 6 rows with [CLS]
+        return self._scored(fused)
 
     def item(self, batch: ItemBatch) -> Tensor:
-        """H_item, [M, d] (Eq. 16); unit length if the score is cosine."""
-        return self._scored(self._item(batch))
+        """H_item, [M, d] (Eq. 16); unit length if the score is cosine. With a pretrained encoder its part follows."""
+        return with_text(self.pretrained, self._scored(self._item(batch)), batch.text_vectors, "item")
 
     def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
         """Sampled softmax with temperature over shared and interpolated negatives (Eqs. 17 to 21)."""
-        queries = self.query(batch.query)[batch.request]  # [B, d]
+        queries = self._query(batch.query)[batch.request]  # [B, d]
         salt = int(torch.randint(2**31, (1,), generator=context.generator))
 
         def encode(items: ItemBatch) -> Tensor:

@@ -32,11 +32,14 @@ from components.towers.models.mmse_settings import MmseSettings
 from components.towers.negatives.request_mining import Mined, RequestMining
 from components.towers.negatives.uniform import Uniform
 from components.towers.parts.behaviour import ItemFields
+from components.towers.parts.item_side import ItemSide
 from components.towers.parts.item_tower import ItemTower
+from components.towers.parts.pretrained_block import PretrainedBlock, fit_text, pretrained_block, with_text
 from components.towers.parts.query_unit import ROWS, QueryUnit
 from components.towers.parts.rates import table_and_dense_groups
 from components.towers.parts.shopper import ShopperEncoder
 from components.towers.parts.tokens import TokenTable
+from components.towers.settings import TEXT_VECTORS
 from components.towers.sharding import id_table
 
 
@@ -48,14 +51,15 @@ class MMSE(nn.Module):
             shopper-item similarity, without impressions no shown items.
 
     `post_fusion`: "concatenate" scores `cos(q, i) + g cos(u, i')`, which is the inner product of `[q; g u]` and
-    `[i; i']`, so an index needs to know nothing of it. "multi_vector" scores the query's rows and the shopper apart
-    and joins them by a soft maximum; `query` then returns the mean of these vectors, what one probe of an index can
-    do, and `rows` all of them. "none" adds query and shopper before scoring.
+    `[i; i']`, so an index needs to know nothing of it; q and i keep the whole `dimension`, and i holds the product's
+    category, brand, shop and price level beside its text, or a query could not reach them. "multi_vector" scores the
+    query's rows and the shopper apart and joins them by a soft maximum; `query` then returns the mean of these vectors,
+    what one probe of an index can do, and `rows` all of them. "none" adds query and shopper before scoring.
     """
 
     name: ClassVar[str] = "mmse"
     Settings: ClassVar[type[MmseSettings]] = MmseSettings
-    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "past", *TOKEN_GROUPS})
+    needs: ClassVar[frozenset[str]] = frozenset({"behaviour", "past", TEXT_VECTORS, *TOKEN_GROUPS})
     unit: ClassVar[str] = "request"
 
     def __init__(self, settings: MmseSettings, schema: Schema) -> None:
@@ -70,21 +74,24 @@ class MMSE(nn.Module):
             tokens, self.ids, width, settings.title_units, settings.title_groups, settings.id_dropout
         )
         self.shopper: ShopperEncoder | None = None
+        self.item_side: ItemSide | None = None
         if schema.has.get("users"):
             fields = ItemFields(self.ids, schema.codes, width, sparse)
             self.shopper = ShopperEncoder(fields, width, settings.heads)
+            if settings.item_side:
+                self.item_side = ItemSide(fields, width)
         elif self.fusion == "concatenate":
             self.fusion = "none"
         parted = self.fusion == "concatenate"
         of_shopper = settings.shopper_dimension if parted else width
-        of_text = width - of_shopper if parted else width
-        # The halves of one space for both towers: their projections are shared, and start orthogonal.
-        self.to_text, self.to_shopper = nn.Linear(width, of_text, bias=False), nn.Linear(width, of_shopper, bias=False)
+        # Spaces that both towers meet in: their projections are shared, and start orthogonal.
+        self.to_text, self.to_shopper = nn.Linear(width, width, bias=False), nn.Linear(width, of_shopper, bias=False)
         nn.init.orthogonal_(self.to_text.weight)
         nn.init.orthogonal_(self.to_shopper.weight)
         self.shopper_weight = nn.Parameter(torch.tensor(settings.shopper_weight))
         # A sum of two cosines is no cosine: the index is told to take inner products.
         self.score = "inner_product" if parted else "cosine"
+        self.pretrained: PretrainedBlock | None = pretrained_block(settings, cosine=not parted)
         score = SoftMaximum(settings.soft_maximum) if self.fusion == "multi_vector" else InnerProduct()
         self.retrieval = SampledSoftmax(settings.temperature, settings.log_q_correction, score=score)
         self.ranking = StageRanking(settings.pairs, settings.ranking, margin=settings.margin, score=score)
@@ -94,15 +101,18 @@ class MMSE(nn.Module):
     def prepare(self, catalogue: Catalogue, examples: Examples) -> None:
         """Sets the initial weight of every token, and starts categories and brands at the vectors of their words."""
         self.text.tokens.set_weights(catalogue.token_weights)
+        fit_text(self.pretrained, catalogue, examples, self.settings)
         if self.shopper is not None:
             self.shopper.fields.start_from_text(self.text.tokens, catalogue.code_text)
 
     def query(self, batch: QueryBatch) -> Tensor:
-        """One vector a request, [B, d]."""
-        return _unit(self.rows(batch).mean(1)) if self.fusion == "multi_vector" else self.rows(batch)
+        """One vector a request, [B, d], or [B, d + s] if concatenated."""
+        own = _unit(self.rows(batch).mean(1)) if self.fusion == "multi_vector" else self.rows(batch)
+        return with_text(self.pretrained, own, batch.text_vectors, "query")
 
     def rows(self, batch: QueryBatch) -> Tensor:
-        """What is scored: [B, d], or [B, H, d] if multi_vector (the rows of the query unit, then the shopper)."""
+        """What is scored: [B, d], [B, d + s] if concatenated, or [B, H, d] if multi_vector (the rows of the query unit,
+        then the shopper)."""
         rows = self.text(batch)  # [B, 6, d], the last one the mix
         shopper = None
         if self.shopper is not None and batch.behaviour is not None:
@@ -110,14 +120,20 @@ class MMSE(nn.Module):
         if self.fusion == "multi_vector":
             vectors = _unit(self.to_text(rows[:, : len(ROWS) - 1]))  # [B, 5, d]
             return vectors if shopper is None else torch.cat([vectors, _unit(shopper).unsqueeze(1)], dim=1)
-        text = self.to_text(rows[:, -1])  # [B, d or d - s]
+        text = self.to_text(rows[:, -1])  # [B, d]
         if self.fusion == "none" or shopper is None:
             return _unit(text if shopper is None else text + self.shopper_weight * shopper)
-        return torch.cat([_unit(text), self.shopper_weight * _unit(shopper)], dim=1)  # [B, d]
+        return torch.cat([_unit(text), self.shopper_weight * _unit(shopper)], dim=1)  # [B, d + s]
 
     def item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
-        """Vectors [M, d]; with a salt (training) ids are dropped."""
-        text = self.to_text(self.items(batch, salt))  # [M, d or d - s]
+        """Vectors [M, d], or [M, d + s] if concatenated; with a salt (training) ids are dropped."""
+        return with_text(self.pretrained, self._item(batch, salt), batch.text_vectors, "item")
+
+    def _item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
+        described = self.items(batch, salt)  # [M, d]
+        if self.item_side is not None:
+            described = described + self.item_side(batch)
+        text = self.to_text(described)  # [M, d]
         if self.shopper is None:
             return _unit(text)
         candidate = self.to_shopper(self.shopper.candidates(batch, salt, self.settings.id_dropout))  # [M, s]
@@ -135,7 +151,7 @@ class MMSE(nn.Module):
         sampled = self.sampler(counts, context.generator)
         wanted = torch.cat([mined.rows.clamp_min(0).flatten().cpu(), sampled.rows])
         distinct, index = torch.unique(wanted, return_inverse=True)
-        vectors = self.item(context.items(distinct), salt)  # [U, d]
+        vectors = self._item(context.items(distinct), salt)  # [U, d]
         index = index.to(vectors.device)
         of_request = vectors[index[: mined.rows.numel()]].reshape(*mined.rows.shape, -1)  # [B, G, d]
         shared = Negatives(

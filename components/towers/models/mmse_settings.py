@@ -23,7 +23,7 @@ class MmseSettings(TowerSettings):
         "concatenate: query-item plus shopper-item similarity as one inner product; multi_vector: several query "
         "vectors, soft maximum; none: query and shopper become one vector before scoring",
     )
-    shopper_dimension: int = setting(16, "part of the dimension for the shopper-item similarity, if concatenated")
+    shopper_dimension: int = setting(16, "width of the shopper-item similarity behind the dimension, if concatenated")
     shopper_weight: float = setting(0.3, "first weight of the shopper-item similarity; it is learned")
     soft_maximum: float = setting(0.1, "beta of the soft maximum over query vectors, if multi_vector")
     ranking_weight: float = setting(0.5, "weight of the ranking loss beside the retrieval loss; 0 leaves it out")
@@ -40,6 +40,7 @@ class MmseSettings(TowerSettings):
     title_units: tuple[str, ...] = setting(("stems",), "units of the title")
     title_groups: tuple[str, ...] = setting((), "further token groups of a product: category, brand, attributes")
     heads: int = setting(8, "attention heads")
+    item_side: bool = setting(True, "category, brand, shop, price level in what a query is compared with")
     dense_rate: float = setting(1.0, "rate of attention and projections, as a share of the tables' rate")
 
     def __post_init__(self) -> None:
@@ -53,13 +54,12 @@ class MmseSettings(TowerSettings):
         self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
         self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
-        fits = self.post_fusion != "concatenate" or 0 < self.shopper_dimension < self.dimension
-        self.require(fits, "shopper_dimension", f"between 0 and the dimension {self.dimension}")
         self.require(self.ranking_weight >= 0, "ranking_weight", "0 or more")
         for name in ("soft_maximum", "shopper_weight", "margin", "ordered_weight", "dense_rate"):
             self.require(getattr(self, name) > 0, name, "above 0")
         for name in ("mined_ordered", "mined_clicked", "mined_shown"):
             self.require(getattr(self, name) >= 0, name, "0 or more")
+        self.require(self.shopper_dimension >= 1, "shopper_dimension", "1 or more")
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -75,4 +75,4 @@ class MmseSettings(TowerSettings):
 
     @property
     def unread(self) -> frozenset[str]:
-        return frozenset(TOKEN_GROUPS) - set(self.title_groups)
+        return super().unread | (frozenset(TOKEN_GROUPS) - set(self.title_groups))

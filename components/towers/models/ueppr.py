@@ -38,6 +38,7 @@ from components.towers.negatives.processes import gathered
 from components.towers.negatives.uniform import Uniform
 from components.towers.parts.graph import GraphBranch
 from components.towers.parts.location import CELLS, LocationEncoder
+from components.towers.parts.pretrained_block import PretrainedBlock, fit_text, pretrained_block, with_text
 from components.towers.parts.product_encoder import ProductEncoder, code_tables
 from components.towers.parts.query_generation import pretrain
 from components.towers.parts.query_user_encoder import QueryUserEncoder
@@ -45,6 +46,7 @@ from components.towers.parts.rates import table_and_dense_groups
 from components.towers.parts.scalars import QuantileTransform
 from components.towers.parts.text_transformer import TitleTransformer
 from components.towers.parts.tokens import TokenTable
+from components.towers.settings import TEXT_VECTORS
 
 SOURCES = (UNIFORM, IN_BATCH, DYNAMIC_HARD)
 """Order of the weights in `start_weights` and `end_weights`."""
@@ -66,7 +68,7 @@ class UEPPR(nn.Module):
     Settings: ClassVar[type[UepprSettings]] = UepprSettings
     needs: ClassVar[frozenset[str]] = frozenset(
         {"past", "behaviour", "clicked_titles", "bought_titles", "location", "scalars", "graph", *TOKEN_GROUPS}
-    )
+    ) | {TEXT_VECTORS}
     unit: ClassVar[str] = "grouped"
 
     def __init__(self, settings: UepprSettings, schema: Schema) -> None:
@@ -94,6 +96,7 @@ class UEPPR(nn.Module):
             QuantileTransform(len(schema.item_scalars)) if schema.item_scalars else None,
             transformer, graph, settings.word_unit,
         )  # fmt: skip
+        self.pretrained: PretrainedBlock | None = pretrained_block(settings, cosine=True)
         self.uniform = Uniform(settings.negatives)
         self.dynamic = DynamicHard(settings.dynamic_pool, settings.dynamic_per_query)
         self.schedule = LinearSchedule(
@@ -111,6 +114,7 @@ class UEPPR(nn.Module):
         """Fits token weights, location cells and quantiles; pre-trains the title transformer if asked to."""
         encoder, product, seed = self.query_user, self.product, self.settings.seed
         encoder.tokens.set_weights(catalogue.token_weights)
+        fit_text(self.pretrained, catalogue, examples, self.settings)
         if encoder.location is not None:
             coordinates = torch.stack([examples.location.latitude, examples.location.longitude], dim=1)
             encoder.location.fit(coordinates.numpy(), seed)
@@ -123,15 +127,21 @@ class UEPPR(nn.Module):
 
     def query(self, batch: QueryBatch) -> Tensor:
         """Q(q, u), unit vectors [B, d]."""
-        return nn.functional.normalize(self.query_user(batch), dim=-1, eps=1e-6)
+        return with_text(self.pretrained, self._query(batch), batch.text_vectors, "query")
 
     def item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
         """P(p), unit vectors [M, d]; with a salt (training) some products go without their graph."""
+        return with_text(self.pretrained, self._item(batch, salt), batch.text_vectors, "item")
+
+    def _query(self, batch: QueryBatch) -> Tensor:
+        return nn.functional.normalize(self.query_user(batch), dim=-1, eps=1e-6)
+
+    def _item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
         return nn.functional.normalize(self.product(batch, salt), dim=-1, eps=1e-6)
 
     def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
         """Multi-part hinge over the sources of negatives whose weight is above 0 at this step."""
-        queries = self.query(batch.query)[batch.request]  # [B, d]
+        queries = self._query(batch.query)[batch.request]  # [B, d]
         weights = self.schedule.weights(min(1.0, context.step / max(1, context.total_steps)))
         sampled = self._sample(batch, context, queries, weights)  # M rows
         # The positives of all processes come first, each without the query it is to be found by.
@@ -139,7 +149,7 @@ class UEPPR(nn.Module):
         rows = torch.cat([positives, sampled.rows])  # [B_global + M]
         asked = torch.cat([gathered(batch.query_index).cpu(), torch.full_like(sampled.rows, -1)])  # [B_global + M]
         salt = int(torch.randint(2**31, (1,), generator=context.generator))
-        vectors = self.item(context.items(rows, asked), salt)  # [B_global + M, d]
+        vectors = self._item(context.items(rows, asked), salt)  # [B_global + M, d]
         source = torch.cat([torch.full(positives.shape, IN_BATCH, dtype=torch.int8), _sources(sampled)])
         total = self.hinge(
             queries,
@@ -160,7 +170,7 @@ class UEPPR(nn.Module):
 
         def item_vectors(rows: Tensor) -> Tensor:
             with frozen(self):
-                return self.item(context.items(rows))
+                return self._item(context.items(rows))
 
         sampling = SamplingContext(
             context.catalogue_size, batch.global_positive_rows, context.counts, context.step, context.total_steps,

@@ -70,7 +70,7 @@ class UepprSettings(TowerSettings):
 
     @property
     def unread(self) -> frozenset[str]:
-        off = frozenset(TOKEN_GROUPS) - set(self.groups)
+        off = super().unread | (frozenset(TOKEN_GROUPS) - set(self.groups))
         if not self.history_layers:
             off |= {"past", "behaviour", "clicked_titles", "bought_titles"}
         switches = ("graph", "location", "scalars")

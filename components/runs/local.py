@@ -49,6 +49,8 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
                 _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
             except RuntimeError as error:
                 failure = _ANSI.sub("", str(error))
+            except OSError as error:
+                failure = f"a file could not be written or read ({error}); make room or mend it."
         run = finish_run(folder, current_release_id(workdir), failure)
         write_report(workdir, request.run_id)
         remove_old_outputs(outputs)

@@ -56,7 +56,7 @@ def remove_old_outputs(outputs: Path) -> None:
             entry.with_suffix(".content").unlink(missing_ok=True)
             continue
         kept.update(Path(uri).relative_to(outputs).parts[0] for uri in _artifact_uris(entry) if _inside(uri, outputs))
-    runs = sorted(path for path in outputs.iterdir() if path.is_dir() and path.name != ".kfp_cache")
+    runs = sorted(path for path in outputs.glob("*") if path.is_dir() and path.name != ".kfp_cache")
     for path in runs[:-KEEP_RUNS]:
         if path.name not in kept:
             shutil.rmtree(path)

@@ -154,11 +154,14 @@ def _joined(name: str, records: Mapping[str, Mapping[str, Any]]) -> Mapping[str,
 
 
 def settle_killed_runs(workdir: Path) -> list[str]:
-    """Marks runs that say `running` although no process runs them; call with the lock held. Returns their ids."""
+    """Marks runs that say `running` although no process runs them, also one of this process that an error cut off.
+
+    Call it with the lock held and before a run begins. Returns their ids.
+    """
     settled = []
     for folder in _folders(workdir):
         run = _read(folder)
-        if run["state"] != "running" or run["pid"] == os.getpid():
+        if run["state"] != "running":
             continue
         write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder))))
         settled.append(run["run"])

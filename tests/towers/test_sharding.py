@@ -123,9 +123,14 @@ def test_a_killed_training_goes_on_from_the_rows_of_all_processes_to_the_same_re
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.items())
 
 
-@pytest.mark.parametrize("way", ["two then alone", "alone then two"])
-def test_another_number_of_processes_may_go_on(trained, way):
-    assert_same(trained["alone"], trained[way], losses=1e-4, weights=2e-4)
+@pytest.mark.parametrize(("way", "steps"), [("two then alone", slice(3, None)), ("alone then two", slice(3))])
+def test_another_number_of_processes_may_go_on(trained, way, steps):
+    """Losses are compared in the steps of one process: of two, each notes that of its half of the batch."""
+    (one, facts), (two, others) = trained["alone"], trained[way]
+    assert facts["losses"][steps] == pytest.approx(others["losses"][steps], rel=1e-4)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert torch.allclose(tensor, two[name], atol=2e-4), (name, (tensor - two[name]).abs().max())
 
 
 def test_a_checkpoint_keeps_the_rows_of_its_own_step_alone(trained):

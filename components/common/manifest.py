@@ -14,7 +14,9 @@ from typing import Any
 from components.common.errors import BadInput, NotFound
 from components.common.files import read_json, sha256_file, write_json, write_text
 
-FORMAT = 1
+FORMAT = 2
+"""Counts the layouts of a release, all its files together: towers and index too. Whoever changes what a file of it
+holds counts up, so that another layout is refused in a sentence and not found out by a server."""
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,62}$")
 
 
@@ -78,7 +80,7 @@ def write_release(release: Release) -> None:
 
 
 def read_release(workdir: Path, release_id: str) -> Release:
-    """The manifest of a release. Raises NotFound for an unknown id, BadInput for a manifest that cannot be read."""
+    """The manifest of a release. Raises NotFound for an unknown id, BadInput for another format or damage."""
     return read_release_directory(release_directory(workdir, release_id))
 
 
@@ -88,8 +90,15 @@ def read_release_directory(directory: Path) -> Release:
     if not (directory / "release.json").exists():
         raise NotFound(f"there is no release {directory.name!r}; `python pipeline.py releases` lists them.")
     body = read_json(directory / "release.json")
-    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-        raise BadInput(f"{directory / 'release.json'} is not a release manifest of format {FORMAT}.")
+    found = body.pop("format", None) if isinstance(body, dict) else None
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise BadInput(f"{directory / 'release.json'} is not a release manifest; restore it or make a new release.")
+    if found != FORMAT:
+        age, remedy = ("an older", "serve it with that one") if found < FORMAT else ("a newer", "update this one")
+        raise BadInput(
+            f"release {directory.name} has format {found}, that of {age} Towerline, and this one reads format "
+            f"{FORMAT}: {remedy}, or make a new release with `python pipeline.py run`."
+        )
     try:
         return Release(**body, directory=directory)
     except TypeError as error:

@@ -1,11 +1,13 @@
 """`report.html`: one page a run, self-contained, that says what happened and why before it shows any figure."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
 
+from components.common.errors import BadInput
 from components.common.files import read_json, write_text
-from components.common.manifest import list_release_ids, read_release
+from components.common.manifest import Release, list_release_ids, read_release
 from components.common.records import read_task_records
 from components.runs.advice import next_steps
 from components.runs.evaluation_view import evaluation_view, headline
@@ -66,8 +68,17 @@ def report_context(workdir: Path, folder: Path) -> dict[str, Any]:
         "training_charts": _training_charts(training),
         "index": index_view(figures.get("upsert_embeddings", {})),
         "server": server_view(figures.get("smoke_test", {}).get("blessing", {})),
-        "releases": [read_release(workdir, release_id) for release_id in list_release_ids(workdir)][-5:][::-1],
+        "releases": _readable_releases(workdir)[-5:][::-1],
     }
+
+
+def _readable_releases(workdir: Path) -> list[Release]:
+    """The complete releases, oldest first; one of another format, from before an update, is passed over."""
+    found = []
+    for release_id in list_release_ids(workdir):
+        with contextlib.suppress(BadInput):
+            found.append(read_release(workdir, release_id))
+    return found
 
 
 def run_headline(run: dict[str, Any]) -> tuple[str, list[str]]:

@@ -1,8 +1,9 @@
 import pytest
 
 from components.common.errors import BadInput, NotFound
-from components.common.files import write_json
+from components.common.files import read_json, write_json
 from components.common.manifest import (
+    FORMAT,
     Release,
     current_release_id,
     fingerprint_files,
@@ -66,7 +67,22 @@ def test_an_id_cannot_leave_the_releases_directory(tmp_path, release_id):
         release_directory(tmp_path, release_id)
 
 
-@pytest.mark.parametrize("body", [[], {"format": 99}, {"format": 1, "what": 1}])
+@pytest.mark.parametrize(
+    ("format_", "age", "remedy"),
+    [(FORMAT - 1, "an older", "serve it with that one"), (FORMAT + 1, "a newer", "update this one")],
+)
+def test_a_release_of_another_format_is_refused_with_what_to_do(tmp_path, format_, age, remedy):
+    release = make_release(tmp_path)
+    write_json(release.path("release.json"), {**read_json(release.path("release.json")), "format": format_})
+    with pytest.raises(BadInput) as refused:
+        read_release(tmp_path, release.release_id)
+    assert str(refused.value) == (
+        f"release {release.release_id} has format {format_}, that of {age} Towerline, and this one reads format "
+        f"{FORMAT}: {remedy}, or make a new release with `python pipeline.py run`."
+    )
+
+
+@pytest.mark.parametrize("body", [[], {}, {"format": "2"}, {"format": FORMAT, "what": 1}])
 def test_a_foreign_manifest_is_refused(tmp_path, body):
     release = make_release(tmp_path)
     write_json(release.path("release.json"), body)

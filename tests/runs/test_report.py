@@ -143,6 +143,12 @@ def test_text_from_data_is_never_markup(folder):
     assert "&lt;img src=x&gt;" in page
 
 
+def test_a_release_from_before_an_update_does_not_keep_the_report_from_being_written(folder):
+    stop(folder, "data_gate", {})
+    write_json(folder.parents[1] / "releases" / "20260101-030405-aaaaaa" / "release.json", {"format": 0})
+    assert "Too few rows." in page_of(folder)
+
+
 def test_the_page_asks_nothing_of_another_host(folder):
     write_json(folder / "evaluation.json", EVALUATION)
     finish_run(folder, None, "failed")

@@ -140,7 +140,7 @@ def list_release_ids(workdir: Path) -> list[str]:
 def current_release_id(workdir: Path) -> str | None:
     """The id of the served release, or None before the first promotion."""
     try:
-        text = (Path(workdir) / "current").read_text(encoding="utf-8").strip()
+        text = (Path(workdir) / "current").read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     return text or None

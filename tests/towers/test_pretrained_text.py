@@ -148,7 +148,7 @@ def test_every_model_trains_exports_and_serves_with_it(name, stand_in, shop, tmp
     extra |= {"shopper_dimension": "4"} if name == "mmse" else {}
     small = {**SMALL, **NAMED, **extra, "epochs": "1"}
     facts = run(shop, tmp_path / "out", name, json.dumps(small), str(tmp_path / "checkpoints"))
-    assert facts["dimension"] == 16 + WIDTH
+    assert facts["dimension"] == 16 + WIDTH + (4 if name == "mmse" else 0)
     products = pq.read_table(shop / "products.parquet")
     new = make_products(5, seed=4).set_column(0, "product_id", pa.array([f"new {row}" for row in range(5)]))
     table = pa.concat_tables([products, new])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -77,8 +77,8 @@ class ExampleWriter:
 
 def bucket_examples(
     buckets: Buckets, bucket: int, split: Split, sources: Path, join: PointInTimeJoin | None, settings: FeatureSettings
-) -> Iterator[tuple[pa.Table, NDArray[np.int8], int]]:
-    """One bucket's examples in pieces: EXAMPLES ordered by split, the split of each, how many snapshots were written.
+) -> tuple[pa.Table, NDArray[np.int8], int]:
+    """One bucket's examples (EXAMPLES, by split, shopper and time), the split of each, how many snapshots it took.
 
     Snapshots go to `sources`: `moments-*` just before each search, `latest-*` at the end of the log. Without `join`
     (a log without shoppers or times) nothing is written and every history is empty.
@@ -93,18 +93,23 @@ def bucket_examples(
     assigned = split.assign(engaged["us"].to_numpy(), engaged["query"])
     by_split = np.argsort(assigned, kind="stable")
     if join is None:
-        yield _examples(engaged.take(pa.array(by_split)), _empty_histories(len(rows))), assigned[by_split], 0
-        return
+        return _examples(engaged.take(pa.array(by_split)), _empty_histories(len(rows))), assigned[by_split], 0
     tracks = ShopperTracks(buckets.behaviours(bucket), searches.filter(pc.is_valid(searches["user_id"])), settings)
     write_lists(tracks.latest(), sources / f"latest-{bucket:05d}.parquet")
     rounds = search_rounds(engaged["user_id"])
+    pieces, places, snapshots = [EXAMPLES.empty_table()], [np.zeros(0, dtype=np.int64)], 0
     for number in np.unique(rounds):
-        chosen = by_split[rounds[by_split] == number]
+        chosen = np.flatnonzero(rounds == number)
         part = engaged.take(pa.array(chosen))
         moments = tracks.snapshots(part["user_id"], part["us"].to_numpy())
         path = sources / f"moments-{bucket:05d}-{number:03d}.parquet"
         write_lists(moments, path)
-        yield _examples(part, _histories(join, path, part)), assigned[chosen], moments.num_rows
+        pieces.append(_examples(part, _histories(join, path, part)))
+        places.append(chosen)
+        snapshots += moments.num_rows
+    # A shopper's searches side by side: their histories repeat each other, which is what zstd makes small.
+    order = np.argsort(np.concatenate(places))[by_split]
+    return pa.concat_tables(pieces).take(pa.array(order)), assigned[by_split], snapshots
 
 
 def search_rounds(shoppers: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -88,8 +88,7 @@ def _write_examples(
         write_no_snapshots(snapshots)
     with ExampleWriter(out) as writer:
         for bucket in track(range(buckets.count), label="build features", unit="buckets"):
-            for piece in bucket_examples(buckets, bucket, split, snapshots, join, settings):
-                writer.write(*piece)
+            writer.write(*bucket_examples(buckets, bucket, split, snapshots, join, settings))
     if not writer.rows["train"]:
         raise BadInput(
             f"the log {log.path} leaves no training example: none of its training searches led to a click, favourite, "

@@ -163,19 +163,23 @@ def settle_killed_runs(workdir: Path) -> list[str]:
         run = _read(folder)
         if run["state"] != "running":
             continue
-        write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder))))
+        write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder)), folder))
         settled.append(run["run"])
     return settled
 
 
-def _killed(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """A run whose process is gone; one that had promoted its release before is told apart."""
+def _killed(run: dict[str, Any], tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """A run whose process is gone: it took until its last word. One that had promoted its release is told apart."""
+    paths = (folder / "run.json", folder / "log.txt", *folder.glob("tasks/*.json"))
+    written = [path.stat().st_mtime for path in paths if path.exists()]
+    seconds = max(written) - datetime.fromisoformat(run["started"]).timestamp()
     if tasks[-1]["state"] == "done":
         release = tasks[-1]["figures"].get("release")
         reason = f"the run was killed after its last task; release {release} is served."
     else:
         release, reason = None, "the run was killed; nothing that is served changed."
-    return {**run, "state": "killed", "reason": reason, "release": release, "tasks": tasks}
+    done = {"state": "killed", "reason": reason, "release": release, "tasks": tasks}
+    return {**run, **done, "seconds": round(max(seconds, 0.0), 1)}
 
 
 def _folders(workdir: Path) -> list[Path]:
@@ -225,9 +229,9 @@ def _as_seen(folder: Path) -> dict[str, Any]:
     if run["state"] != "running":
         return run
     tasks = task_table(read_task_records(folder))
-    run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
     if not is_alive(run["pid"]):
-        return _killed(run, tasks)
+        return _killed(run, tasks, folder)
+    run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
     for task in tasks:
         task["state"] = "running" if task["state"] == "killed" else task["state"]
     return {**run, "tasks": tasks, "reason": "it is going on."}

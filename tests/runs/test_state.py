@@ -1,3 +1,6 @@
+import os
+from datetime import UTC, datetime
+
 from components.common.files import read_json, write_json
 from components.runs.state import (
     TASKS,
@@ -100,3 +103,16 @@ def test_a_run_that_was_killed_after_its_promotion_says_what_is_served(tmp_path)
     for run in (find_run(tmp_path, "run-1")[1], settle_killed_runs(tmp_path) and read_json(folder / "run.json")):
         assert (run["state"], run["release"]) == ("killed", "r1")
         assert run["reason"] == "the run was killed after its last task; release r1 is served."
+
+
+def test_a_killed_run_took_as_long_as_it_lived(tmp_path):
+    folder = tmp_path / "runs" / "run-1"
+    start_run(folder, RunRequest("run-1", "parquet", "x", "mgdspr", {}), None)
+    write_records(folder, [record("inspect_inputs", "running")])
+    begun = datetime(2026, 1, 2, tzinfo=UTC)
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), "started": begun.isoformat(), "pid": 2**22 + 1})
+    for path in folder.rglob("*.json"):
+        os.utime(path, (begun.timestamp() + 90,) * 2)
+    assert find_run(tmp_path, "run-1")[1]["seconds"] == 90.0
+    settle_killed_runs(tmp_path)
+    assert read_json(folder / "run.json")["seconds"] == 90.0

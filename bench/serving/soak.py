@@ -7,7 +7,7 @@ Shoppers with and without a session, nobody, half-typed queries that no cache kn
 the page, and hostile bodies come in a fixed random order over keep-alive connections. The server is started here unless
 `--url` and `--pid` name one. Prints a JSON line for the first hundredth and for each tenth (requests, resident
 megabytes) and one at the end: the growth since the first hundredth, the slope in megabytes per 100,000 requests since
-the first tenth, and for each kind what was answered otherwise than it should. Ends with 1 for a wrong answer or when
+the first tenth, and how often each kind got which status that it should not. Ends with 1 for a wrong answer or when
 the growth is past `memory_growth_megabytes` of expected.toml.
 """
 
@@ -170,7 +170,8 @@ def soak(url: str, pid: int, source: Iterator[Asked], count: int, clients: int, 
             connection.send(request)
         for connection, (kind, _) in zip(connections, wave, strict=True):
             asked[kind] += 1
-            wrong[kind] += not as_it_should(kind, connection.status())
+            status = connection.status()
+            wrong[f"{kind}: {status}"] += not as_it_should(kind, status)
         sent += len(wave)
         if marks and sent >= marks[0]:
             points.append((sent, resident_megabytes(pid)))
@@ -185,7 +186,7 @@ def soak(url: str, pid: int, source: Iterator[Asked], count: int, clients: int, 
         "growth": round(points[-1][1] - points[1][1], 1),
         "slope": round(100_000 * float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]), 3),
         "asked": dict(asked),
-        "wrong": {kind: number for kind, number in wrong.items() if number},
+        "wrong": {answer: number for answer, number in wrong.items() if number},
     }
 
 

@@ -100,7 +100,7 @@ def list_releases(workdir: Path) -> list[dict[str, Any]]:
 
     Keys: release_id, current (bool), state, model, simulated, created_at, parent, promoted_at (None if never). `state`
     is served, canary, standby (a rollback may serve it), withdrawn (rolled back), candidate (never promoted) or broken
-    (its manifest cannot be read).
+    (its manifest cannot be read; then `problem` says why).
     """
     record, served = read_record(workdir), current_release_id(workdir)
     canary = read_rollout(workdir).get("canary")

@@ -38,7 +38,7 @@ def print_search(answer: dict[str, Any], query: str, user: str | None, as_json: 
 
 
 def print_releases(releases: list[dict[str, Any]], workdir: Path, as_json: bool) -> None:
-    """Prints the releases, oldest first, the served one marked."""
+    """Prints the releases, oldest first, the served one marked; below them what is wrong with a broken one."""
     if as_json:
         return print_json(releases)
     console = _console()
@@ -47,11 +47,20 @@ def print_releases(releases: list[dict[str, Any]], workdir: Path, as_json: bool)
             f"no releases yet; `{command(workdir.absolute(), 'run')}` makes the first.", soft_wrap=True
         )
     rows = [
-        ["→" if release["current"] else "", release["release_id"], release["state"], release["model"],
-         "simulated" if release["simulated"] else "real", _moment(release["created_at"]), release["parent"]]
+        ["→" if release["current"] else "", release["release_id"], release["state"], release["model"], _data(release),
+         _moment(release["created_at"]), release["parent"]]
         for release in releases
     ]  # fmt: skip
     _print_table(console, "", ["", "release", "state", "model", "data", "made (UTC)", "parent"], rows)
+    for release in releases:
+        if "problem" in release:
+            console.print(release["problem"], style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _data(release: dict[str, Any]) -> str:
+    if "problem" in release:
+        return ""
+    return "simulated" if release["simulated"] else "real"
 
 
 def print_runs(runs: list[dict[str, Any]], workdir: Path, as_json: bool) -> None:

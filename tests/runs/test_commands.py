@@ -10,6 +10,7 @@ import pytest
 
 from components.common.errors import BadSetting
 from components.common.files import read_json, write_json
+from components.releases.operations import list_releases
 from components.runs.commands import build_parser, main
 from components.runs.console import RunConsole
 from components.runs.options import run_command
@@ -307,3 +308,14 @@ def test_json_is_printed_as_it_is(capsys):
     assert json.loads(capsys.readouterr().out) == ANSWER
     print_releases([], Path(), as_json=True)
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_broken_release_is_listed_with_what_is_wrong(tmp_path, capsys):
+    folder = tmp_path / "releases" / "20260501-030000-aaaaaa"
+    folder.mkdir(parents=True)
+    write_json(folder / "release.json", {"format": 1})
+    print_releases(list_releases(tmp_path), tmp_path, as_json=False)
+    table, _, problem = capsys.readouterr().out.partition("release 20260501-030000-aaaaaa has format 1")
+    assert "broken" in table
+    assert "real" not in table
+    assert "an older Towerline" in problem

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,10 @@ def test_a_terminal_that_is_not_utf_8_shows_the_rest(tmp_path):
 
 def test_an_interrupt_while_libraries_load_is_no_traceback():
     words = [sys.executable, "-X", "importtime", "pipeline.py", "runs"]
-    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # A shell in the background ignores SIGINT, and so would all that it starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(words, cwd=ROOT, preexec_fn=heed, **pipes) as process:
         while "kfp" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)

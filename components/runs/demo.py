@@ -12,6 +12,7 @@ from typing import Any
 
 from components.common.errors import NotFound, Unavailable
 from components.common.manifest import read_release
+from components.common.processes import OWNER
 from components.common.served import served_release_id
 
 _START_SECONDS = 120.0
@@ -51,7 +52,7 @@ def server_of(workdir: Path, *settings: str) -> Iterator[str]:
         return
     words = [sys.executable, "-m", "components.serving", "--workdir", str(workdir), "--port", "0"]
     words += [f"--set={setting}" for setting in settings]
-    environment = {**os.environ, "TOWERLINE_OWNER_PID": str(os.getpid())}
+    environment = {**os.environ, OWNER: str(os.getpid())}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _START_SECONDS

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.common.lock import workdir_lock
 from components.common.manifest import current_release_id
+from components.common.processes import OWNER
 from components.runs.console import RunConsole
 from components.runs.outputs import forget_changed_outputs, remove_old_outputs
 from components.runs.report import write_report
@@ -39,7 +40,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
         environment = {
             "TOWERLINE_RUN_DIR": str(folder),
             "TOWERLINE_PROGRESS": console.progress_target(),
-            "TOWERLINE_OWNER_PID": str(os.getpid()),
+            OWNER: str(os.getpid()),
             "GX_ANALYTICS_ENABLED": "false",
             "PYTHONUNBUFFERED": "1",
         }

@@ -18,6 +18,7 @@ import numpy as np
 from components.common.errors import BadInput, TowerlineError, Unavailable
 from components.common.files import read_json, write_json
 from components.common.manifest import read_release
+from components.common.processes import OWNER
 from components.common.records import task_record
 from components.common.settings import as_overrides, from_overrides
 from components.serving.http_client import HttpClient
@@ -189,7 +190,7 @@ def _server(
         command = [sys.executable, "-m", module, "--workdir", str(workdir), "--release", release_id, "--port", "0"]
         command += ["--host", "127.0.0.1", "--announce", str(announcement)]
         command += [f"--set=serving.{name}={value}" for name, value in _own_settings(settings).items()]
-        environment = {**os.environ, "TOWERLINE_OWNER_PID": str(os.getpid())}
+        environment = {**os.environ, OWNER: str(os.getpid())}
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         try:
             yield _wait(process, announcement, settings), process

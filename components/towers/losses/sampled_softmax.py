@@ -81,7 +81,7 @@ class SampledSoftmax(nn.Module):
         positive_log_q: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Positive logits [B] and negative logits [B, M]; masked negatives are minus infinity."""
-        positive = self.score.rows(query_vectors, positive_vectors) / self.temperature  # [B]
+        positive = self._positive(query_vectors, positive_vectors, positive_log_q)  # [B]
         if self.score.linear:  # the same, without another pass over [B, M]
             negative = self.score.all(query_vectors / self.temperature, negatives.vectors)  # [B, M]
         else:
@@ -90,8 +90,6 @@ class SampledSoftmax(nn.Module):
             if negatives.log_q is None:
                 raise BadInput("log_q_correction is on but the sampler gave no log_q; use a sampler that does.")
             negative = negative - negatives.log_q[None, :]  # [B, M]
-            if positive_log_q is not None:
-                positive = positive - positive_log_q  # [B]
         if self.mask_same_item or extra_positives is not None:
             keep = allowed(negatives, positive_index, extra_positives, self.mask_same_item)  # [B, M]
             negative = negative.masked_fill(~keep, float("-inf"))
@@ -109,12 +107,10 @@ class SampledSoftmax(nn.Module):
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
         if self._fusable(query_vectors, negatives):
-            positive = self.score.rows(query_vectors, positive_vectors) / self.temperature  # [B]
-            if self.log_q_correction and positive_log_q is not None:
-                positive = positive - positive_log_q  # [B]
             masks = self.mask_same_item or extra_positives is not None
             return fused_softmax(
-                query_vectors / self.temperature, negatives.vectors, positive,
+                query_vectors / self.temperature, negatives.vectors,
+                self._positive(query_vectors, positive_vectors, positive_log_q),
                 hidden(negatives, positive_index, extra_positives, self.mask_same_item) if masks else None,
                 negatives.log_q if self.log_q_correction else None, weights,
             )  # fmt: skip
@@ -122,6 +118,10 @@ class SampledSoftmax(nn.Module):
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q
         )
         return softmax_loss(positive, negative, weights)
+
+    def _positive(self, queries: Tensor, positives: Tensor, log_q: Tensor | None) -> Tensor:
+        logits = self.score.rows(queries, positives) / self.temperature  # [B]
+        return logits - log_q if self.log_q_correction and log_q is not None else logits
 
     def _fusable(self, queries: Tensor, negatives: Negatives) -> bool:
         full = queries.dtype == negatives.vectors.dtype and queries.dtype in (torch.float32, torch.float64)

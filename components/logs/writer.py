@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -66,11 +67,11 @@ class LogWriter:
         elif table == "products":
             folder = self.path / table
         folder.mkdir(parents=True, exist_ok=True)
-        name = "judgements" if table == "judgements" else f"part-{self._parts[str(folder)]:05d}"
+        target = folder / "judgements.parquet"
+        if table != "judgements":
+            target = _unused(folder / f"part-{self._parts[str(folder)]:05d}.parquet")
         self._parts[str(folder)] += 1
-        pq.write_table(
-            rows, folder / f"{name}.parquet", compression="zstd", row_group_size=_ROW_GROUP, coerce_timestamps="us"
-        )
+        pq.write_table(rows, target, compression="zstd", row_group_size=_ROW_GROUP, coerce_timestamps="us")
         self._rows[table] += rows.num_rows
         self._notice(table, rows)
 
@@ -85,9 +86,7 @@ class LogWriter:
         elif table == "products":
             folder = self.path / table
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / path.name
-        if target.exists():
-            target = folder / f"{path.stem}-{self._parts[str(folder)]}{path.suffix}"
+        target = _unused(folder / path.name)
         self._parts[str(folder)] += 1
         try:
             os.link(path, target)
@@ -136,3 +135,9 @@ class LogWriter:
             self._has["locations"] += 1
         if table == "events" and "action" in names and pc.any(pc.equal(rows["action"], "impression")).as_py():
             self._has["impressions"] += 1
+
+
+def _unused(path: Path) -> Path:
+    """The path, numbered where a file has it: an adopted file is the shop's own, and must not be written to."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+    return next(name for name in itertools.chain([path], numbered) if not name.exists())

@@ -56,6 +56,18 @@ def test_rows_outside_partitions_are_written_by_day(tmp_path):
     assert log.read("events").equals(before)
 
 
+def test_rows_outside_partitions_never_go_into_a_file_of_the_shop(tmp_path):
+    data = write_log(tmp_path / "given")
+    (day,) = (data / "events" / "dt=2026-03-01").glob("*.parquet")
+    own = day.rename(day.with_name("part-00001.parquet"))  # the name that a second part of the day would get
+    rows = pq.ParquetFile(own).read()
+    pq.write_table(rows, data / "events" / "late.parquet")
+    content = own.read_bytes()
+    log = load(data, tmp_path)
+    assert own.read_bytes() == content
+    assert log.read("events", ["2026-03-01"]).num_rows == 2 * len(rows)
+
+
 def test_a_log_with_one_time_is_split_by_query(tmp_path):
     data = write_log(tmp_path / "given")
     moment = datetime(2026, 3, 1, tzinfo=UTC)

@@ -126,8 +126,9 @@ class Night:
         fresh = {day for day in folders if f"searches/dt={day}" not in self.reused}
         for day, taken in repeated_across(folders, fresh).items():
             self.reused.discard(f"searches/dt={day}")
-            for kind in ("kept", "quarantined"):
-                for path in (self.statistics / kind / "searches" / f"dt={day}").glob("*.parquet"):
+            # Files taken over are links: writing into them would change the statistics of the served release.
+            for kind in ("", "kept", "quarantined"):
+                for path in (self.statistics / kind / "searches" / f"dt={day}").glob("*"):
                     path.unlink()
             self._searches(day, np.sort(taken))
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from components.validation import partition
@@ -77,6 +78,18 @@ def test_events_are_read_again_when_their_searches_change(nights: Path, tmp_path
     result = validate(log, tmp_path / "run", previous=nights / "old" / "run" / "statistics")
     assert {name.split("/part")[0] for name in read_files} == {f"{t}/dt={day_name(3)}" for t in ("searches", "events")}
     assert result.checks("events")["unknown_search"] >= 10
+
+
+def test_a_day_whose_search_ids_an_earlier_one_takes_leaves_the_statistics_before_it_as_they_were(
+    nights: Path, tmp_path: Path
+) -> None:
+    log, before = copy(nights / "old" / "log", tmp_path / "log"), nights / "old" / "run" / "statistics"
+    known = contents(before)
+    taken = pq.read_table(file_of(log, "searches", 3))["search_id"][0].as_py()
+    edit(file_of(log, "searches", 2), lambda c: c["search_id"].__setitem__(0, taken))
+    result = validate(log, tmp_path / "run", previous=before)
+    assert result.checks("searches")["duplicate_id"] == 1
+    assert contents(before) == known
 
 
 def test_only_days_that_use_a_lost_product_are_read_again(nights: Path, tmp_path: Path, read_files: set[str]) -> None:

@@ -31,7 +31,13 @@ def parse_overrides(overrides: Mapping[str, Any] | str | None) -> dict[str, str]
             raise BadSetting(f"settings are not a JSON object: {error}.") from error
     if not isinstance(overrides, Mapping):
         raise BadSetting(f"settings must be a JSON object of name and value, not {type(overrides).__name__}.")
-    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in overrides.items()}
+    return {str(key): _as_text(value) for key, value in overrides.items()}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_as_text, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def from_overrides(cls: type[T], overrides: Mapping[str, Any] | str | None = None) -> T:

@@ -16,11 +16,22 @@ class Sample:
     limit: int | None = setting(None, "how many at most")
 
 
+@dataclass(frozen=True)
+class Texts:
+    units: tuple[str, ...] = setting((), "which")
+
+
 def test_every_type_converts_from_text():
     read = from_overrides(
         Sample, {"epochs": "5", "rate": "1e-3", "cosine": "true", "name": "y", "widths": "3,4", "limit": "7"}
     )
     assert read == Sample(5, 1e-3, True, "y", (3, 4), 7)
+
+
+def test_lists_of_a_json_object_are_read_as_lists():
+    assert from_overrides(Sample, '{"widths": [3, 4]}') == Sample(widths=(3, 4))
+    assert from_overrides(Sample, {"widths": []}) == Sample(widths=())
+    assert from_overrides(Texts, '{"units": ["stems", "words"]}') == Texts(("stems", "words"))
 
 
 def test_json_object_and_none_are_accepted():

@@ -96,7 +96,8 @@ class Spelling:
         """ "40inch" -> "40 inch", "59x21" -> "59 x 21"; a word of other parts stays."""
         parts = re.findall(r"\d+(?:[.,/]\d+)*|[a-z]+", word)
         between = set(parts[1::2])
-        if len(parts) in (2, 3) and parts[0][0].isdigit() and between <= self.counts.keys():
+        whole = "".join(parts) == word
+        if whole and len(parts) in (2, 3) and parts[0][0].isdigit() and between <= self.counts.keys():
             return " ".join(parts)
         return word
 

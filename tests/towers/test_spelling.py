@@ -38,6 +38,7 @@ def spelling():
         ("handtools", "hand tools"),
         ("40inch seat", "40 inch seat"),
         ("seat 12x4", "seat 12 x 4"),
+        ("seat 12x4µ", "seat 12x4μ"),
         ("Kohler a/c seat", "kohler a/c seat"),
         ("lighst, garlend", "lights, garland"),
         ("seats", "seats"),

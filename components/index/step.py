@@ -124,6 +124,8 @@ def embed_part(examples: Path, towers: Path, output: Path, part: str, settings: 
     with task_record("embed_catalogue" if shards == 1 else f"embed_catalogue_{shard + 1}_of_{shards}") as record:
         model = _model(towers)
         products = read_catalogue(Path(examples) / "products.parquet")
+        if shards > products.num_rows:
+            raise BadSetting(f"a catalogue of {products.num_rows} products has no {shards} parts; give it fewer.")
         rows = shard_rows(products.num_rows, shard, shards)
         own = products.slice(rows.start, rows.stop - rows.start)
         vectors = embed(item_encoder(towers, chosen), own, chosen.embed_batch, is_cosine(model))

@@ -170,6 +170,11 @@ def test_a_part_that_does_not_exist_is_refused(shop, tmp_path, fake_towers, part
     assert not (tmp_path / "x").exists()
 
 
+def test_more_parts_than_products_are_refused(shop, tmp_path, fake_towers):
+    with pytest.raises(BadSetting, match="a catalogue of 240 products has no 241 parts"):
+        step.embed_part(shop[0]["examples"], shop[0]["towers"], tmp_path / "x", "1/241")
+
+
 @pytest.mark.parametrize(
     ("spoil", "error", "part"),
     [

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.common.errors import BadInput, NotFound
@@ -36,10 +37,10 @@ class Difference:
 
 
 def read_changes(path: Path) -> pa.Table:
-    """The rows of a Parquet file of changes, contract columns in the contract's types.
+    """The rows of a Parquet file of changes, contract columns in the contract's types; NaN is read as null.
 
     Raises NotFound, or BadInput naming file, column, row and value: not Parquet, no product_id, a column of another
-    type, an empty or repeated id, a null title of a row that is not `deleted`.
+    type, an empty or repeated id.
     """
     if not path.exists():
         raise NotFound(f"there is no products file at {path}.")
@@ -51,15 +52,18 @@ def read_changes(path: Path) -> pa.Table:
     if "product_id" not in table.column_names:
         raise BadInput(f"Table products: the required column product_id is missing in {path}; add it.")
     for field in [*PRODUCTS, pa.field(DELETED, pa.bool_())]:
-        if field.name in table.column_names and table.column(field.name).type != field.type:
-            try:
-                column = table.column(field.name).cast(field.type)
-            except pa.ArrowException as error:
-                raise BadInput(
-                    f"Table products: column {field.name} in {path} cannot be read as {field.type} "
-                    f"({str(error).splitlines()[0]}); write it in that type."
-                ) from error
-            table = table.set_column(table.schema.get_field_index(field.name), field.name, column)
+        if field.name not in table.column_names:
+            continue
+        try:
+            column = table.column(field.name).cast(field.type)
+        except pa.ArrowException as error:
+            raise BadInput(
+                f"Table products: column {field.name} in {path} cannot be read as {field.type} "
+                f"({str(error).splitlines()[0]}); write it in that type."
+            ) from error
+        if pa.types.is_floating(field.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        table = table.set_column(table.schema.get_field_index(field.name), field.name, column)
     seen: set[str] = set()
     for row, key in enumerate(table.column("product_id").to_pylist()):
         if not key or len(key.encode()) > MAX_ID_BYTES or key in seen:

@@ -170,6 +170,14 @@ def test_the_file_must_exist(workdir, tmp_path):
         upsert_products(workdir, tmp_path / "none.parquet")
 
 
+def test_not_a_number_is_an_absent_value_every_time(products, tmp_path):
+    schema = pa.schema([PRODUCTS.field("product_id"), PRODUCTS.field("price")])
+    changes = read_changes(write(tmp_path / "c.parquet", [{"product_id": "p0001", "price": float("nan")}], schema))
+    first = compare(products.slice(0, 5), changes, "file")
+    assert first.upserted.column("price").to_pylist() == [None]
+    assert compare(first.upserted, changes, "file").nothing
+
+
 def test_comparing_counts_only_real_changes(products, tmp_path):
     old = products.slice(0, 5)
     moved = {"product_id": "p0001", "updated_at": datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)}

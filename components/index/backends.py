@@ -52,7 +52,10 @@ def choose_backend(directory: Path, environment: Mapping[str, str] | None = None
     if not uri:
         return lite_backend(directory)
     if not uri.startswith(("http://", "https://", "tcp://", "unix:")):
-        raise BadSetting(f"{URI} must be a URI such as http://host:19530, not {uri!r}; leave it empty for Milvus Lite.")
+        shown = uri.rpartition("@")[2]  # without user and password
+        raise BadSetting(
+            f"{URI} must be a URI such as http://host:19530, not {shown!r}; leave it empty for Milvus Lite."
+        )
     return Backend("server", uri, environment.get(TOKEN, ""))
 
 

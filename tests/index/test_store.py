@@ -121,6 +121,9 @@ def test_the_environment_chooses_the_backend(tmp_path):
     assert (server.kind, server.uri, server.token) == ("server", "http://m:19530", "t")
     with pytest.raises(BadSetting, match="must be a URI"):
         choose_backend(tmp_path, {"TOWERLINE_MILVUS_URI": "some.db"})
+    with pytest.raises(BadSetting, match="not 'm:19530'") as caught:
+        choose_backend(tmp_path, {"TOWERLINE_MILVUS_URI": "user:geheim@m:19530"})
+    assert "geheim" not in str(caught.value)
 
 
 def test_search_effort_is_never_below_the_depth():

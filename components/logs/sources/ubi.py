@@ -47,8 +47,8 @@ def files(data: Path) -> list[Path]:
 def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings) -> None:
     """Streams the documents twice: queries and the catalogue first, then the events that answer them.
 
-    The shopper is UBI's client_id. An event of a query that was not logged keeps its product but no search; an
-    impression of one is left out.
+    The shopper is the user_id where a document has one, else UBI's client_id. An event of a query that was not logged
+    keeps its product but no search; an impression of one is left out.
     """
     logs = _logs(data)
     catalogue = Catalogue(data if data.is_dir() else data.parent)

@@ -20,7 +20,7 @@ class ShopperEncoder(nn.Module):
     product itself.
 
     Args:
-        fields: how five fields become a vector, shared with `candidates`.
+        fields: how a product's fields become a vector, shared with `candidates`.
         heads: of the self-attention.
 
     References: MGDSPR (arXiv 2106.09297) Eqs. 9 to 12 for fields, self-attention and zero slot; asked by a learned row
@@ -66,6 +66,6 @@ class ShopperEncoder(nn.Module):
         ids = batch.ids.long()
         if salt is not None and id_dropout:
             ids = ids * ~dropped(ids, salt, id_dropout)
-        values = torch.cat([ids.unsqueeze(1), batch.codes], dim=1).unsqueeze(1)  # [M, 1, 5]
+        values = torch.cat([ids.unsqueeze(1), batch.codes], dim=1).unsqueeze(1)  # [M, 1, 6]
         mask = torch.ones_like(values[..., 0], dtype=torch.bool)  # [M, 1]
         return self.fields(Padded(values, mask)).squeeze(1)

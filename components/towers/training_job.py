@@ -36,7 +36,7 @@ def train(
     """The step `train_towers`: trains here, or in the job of `manifest`; arguments and facts are those of `step.run`.
 
     A task that is tried again finds the job of the same examples, model and settings and goes on waiting for it; a job
-    that failed is started anew and goes on from its checkpoints.
+    that failed is started anew and goes on from its checkpoints, and so is one whose towers an earlier run has taken.
 
     Args:
         manifest: path of a PyTorchJob as YAML, with its namespace; empty: train in this process.
@@ -56,7 +56,7 @@ def train(
                 shutil.copytree(examples, stage, dirs_exist_ok=True)
         wanted = _for(job, identity, shared, model, settings)
         if not (shared / "towers").exists():
-            _submit(client or _connect(), wanted, polling_seconds)
+            _submit(client or _connect(), wanted, polling_seconds, shared / "towers")
         with staged_directory(out) as stage:
             link_tree(shared / "towers", stage)
         facts = dict(read_json(out / "model.json")["trained"])
@@ -92,17 +92,18 @@ def _connect() -> Any:
         raise Unavailable(f"no Kubernetes cluster is configured here: {error}.") from error
 
 
-def _submit(client: Any, wanted: dict[str, Any], polling_seconds: float) -> None:
-    """Starts the job unless it runs already, and waits until it has succeeded. Raises Unavailable."""
+def _submit(client: Any, wanted: dict[str, Any], polling_seconds: float, towers: Path) -> None:
+    """Starts the job unless it runs or has left its `towers`, and waits until it has succeeded. Raises Unavailable."""
     from kubeflow.training.utils.utils import FakeResponse
 
     name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
     longest = wanted["spec"].get("runPolicy", {}).get("activeDeadlineSeconds", _LONGEST_SECONDS)
     try:
         before = _ended(client, name, namespace)
-        if before == "Failed":
+        spent = before == "Failed" or (before == "Succeeded" and not towers.exists())
+        if spent:
             client.delete_job(name, namespace=namespace)
-        if before in ("absent", "Failed"):
+        if spent or before == "absent":
             job = client.api_client.deserialize(FakeResponse(wanted), "KubeflowOrgV1PyTorchJob")
             client.create_job(job, namespace=namespace)
         client.wait_for_job_conditions(

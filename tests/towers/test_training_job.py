@@ -133,6 +133,14 @@ def test_a_failed_job_is_one_sentence_and_the_next_attempt_starts_it_anew(shop, 
     assert len(operator.started) == 2
 
 
+def test_a_job_whose_towers_an_earlier_run_has_taken_is_started_anew(shop, tmp_path, manifest, alone):
+    operator = Operator(alone)
+    for run in ("first", "second"):
+        assert by_job(shop, tmp_path / run, manifest, operator)["model"] == "mgdspr"
+        shutil.rmtree(tmp_path / run)
+    assert len(operator.started) == 2
+
+
 def test_towers_that_a_job_has_written_are_taken_without_another_job(shop, tmp_path, manifest, alone):
     identity = step.training_identity(shop, "mgdspr", SETTINGS)
     shutil.copytree(alone, tmp_path / "work" / "training" / identity / "towers")

@@ -18,6 +18,7 @@ from typing import Any
 from components.common.errors import GateClosed, TowerlineError
 from components.common.files import read_json, write_json
 from components.common.processes import end_with_owner
+from components.common.stopping import exit_code, stoppable, stopped_by
 
 
 @dataclass
@@ -50,11 +51,12 @@ def run_directory() -> Path | None:
 
 @contextlib.contextmanager
 def task_record(name: str) -> Iterator[TaskRecord]:
-    """Records a task: running, then done, closed (a gate refused) or failed with its sentence. Errors pass through."""
+    """Records a task: running, then done, closed (a gate refused), failed with its sentence, or killed when it was
+    stopped. Errors pass through."""
     record = TaskRecord(name)
     started, clock = datetime.now(UTC), time.monotonic()
 
-    def save(state: str, reason: str = "", exit_code: int | None = None) -> None:
+    def save(state: str, reason: str = "", code: int | None = None) -> None:
         folder = run_directory()
         if folder is None:
             return
@@ -68,7 +70,7 @@ def task_record(name: str) -> Iterator[TaskRecord]:
                 "seconds": round(time.monotonic() - clock, 3),
                 "peak_bytes": peak,
                 "reason": reason,
-                "exit_code": exit_code,
+                "exit_code": code,
                 "notes": record.notes,
                 "figures": record.figures,
                 "pid": os.getpid(),
@@ -76,19 +78,23 @@ def task_record(name: str) -> Iterator[TaskRecord]:
         )
 
     end_with_owner()
-    save("running")
-    try:
-        yield record
-    except GateClosed as error:
-        save("closed", str(error), error.exit_code)
-        raise
-    except BaseException as error:
-        if isinstance(error, TowerlineError):
+    with stoppable():
+        save("running")
+        try:
+            yield record
+        except GateClosed as error:
+            save("closed", str(error), error.exit_code)
+            raise
+        except TowerlineError as error:
             save("failed", str(error), error.exit_code)
-        else:
+            raise
+        except KeyboardInterrupt as stop:
+            save("killed", f"it was stopped {stopped_by(exit_code(stop))}.", exit_code(stop))
+            raise
+        except BaseException as error:
             save("failed", f"{type(error).__name__}: {error}", TowerlineError.exit_code)
-        raise
-    save("done", exit_code=0)
+            raise
+        save("done", code=0)
 
 
 def read_task_records(folder: Path) -> dict[str, dict[str, Any]]:

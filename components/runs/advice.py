@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.common.stopping import STOPPED
+
 
 def next_steps(run: Mapping[str, Any], folder: Path, verdict: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
     """Steps in the order to try them, `{"text", "command"}`; a command may be empty.
@@ -23,7 +25,8 @@ def next_steps(run: Mapping[str, Any], folder: Path, verdict: Mapping[str, Any] 
         where = f"It ended in {task}; " if task else ""
         log = f"{where}{folder / 'log.txt'} has every word of it." if (folder / "log.txt").exists() else where
         steps = [_step(log)] if log else []
-        again = "Run it again when the cause is gone: tasks whose data and code are unchanged are reused."
+        when = "" if run.get("exit_code") in STOPPED else " when the cause is gone"
+        again = f"Run it again{when}: tasks whose data and code are unchanged are reused."
         return [*steps, _step(again, run.get("command", ""))]
     return []
 

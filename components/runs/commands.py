@@ -8,6 +8,7 @@ from typing import Any
 
 from components.common.errors import BadSetting, TowerlineError
 from components.common.served import served_release_id
+from components.common.stopping import exit_code, stoppable, stopped_by
 from components.runs.arguments import build_parser
 from components.runs.options import (
     check_cluster_options,
@@ -26,7 +27,8 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
         try:
             check_workdir(options)
             _take_settings_file(options)
-            code = _COMMANDS[options.command](options, dag)
+            with stoppable():
+                code = _COMMANDS[options.command](options, dag)
             sys.stdout.flush()
             return code
         except TowerlineError as error:
@@ -40,8 +42,9 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
                 "Make room or mend it, then run this again."
             )
             return _complain(options, sentence, 1)
-        except KeyboardInterrupt:
-            return _complain(options, "stopped by hand; what is served is whole.", 130)
+        except KeyboardInterrupt as stop:
+            code = exit_code(stop)
+            return _complain(options, f"stopped {stopped_by(code)}; what is served is whole.", code)
 
 
 def _complain(options: argparse.Namespace, sentence: str, code: int) -> int:

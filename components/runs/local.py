@@ -10,12 +10,14 @@ from typing import Any
 
 from components.common.lock import workdir_lock
 from components.common.manifest import current_release_id
-from components.common.processes import OWNER
+from components.common.processes import OWNER, adopted_orphans, end_descendants
+from components.common.stopping import exit_code
 from components.runs.console import RunConsole
 from components.runs.outputs import forget_changed_outputs, remove_old_outputs
 from components.runs.report import write_report
-from components.runs.state import RunRequest, finish_run, settle_killed_runs, start_run
+from components.runs.state import RunRequest, finish_run, settle_killed_runs, start_run, stop_run
 
+_PATIENCE_SECONDS = 5.0  # for tasks that are told to stop to put their files in order
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -24,7 +26,8 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
 
     Holds the work directory's lock for the whole run (WorkdirBusy otherwise), first puts in order what a killed run
     left behind, and never raises for a task's failure: the returned state and reason say what happened. The runner's
-    own log goes to `runs/<run id>/log.txt`.
+    own log goes to `runs/<run id>/log.txt`. A KeyboardInterrupt goes on, when no process of the run is left and its
+    `run.json` and report say that it was stopped.
     """
     from components.releases.operations import collect_garbage
 
@@ -43,15 +46,25 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
             OWNER: str(os.getpid()),
             "GX_ANALYTICS_ENABLED": "false",
             "PYTHONUNBUFFERED": "1",
+            # Threads that wait by spinning stand still together when another process, a server say, has one of the cores.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
         failure = ""
-        with _environment(environment), console, _captured(folder / "log.txt"):
-            try:
-                _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
-            except RuntimeError as error:
-                failure = _ANSI.sub("", str(error))
-            except OSError as error:
-                failure = f"a file could not be written or read ({error}); make room or mend it."
+        try:
+            with adopted_orphans(), _environment(environment), console, _captured(folder / "log.txt"):
+                try:
+                    _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
+                except RuntimeError as error:
+                    failure = _ANSI.sub("", str(error))
+                except OSError as error:
+                    failure = f"a file could not be written or read ({error}); make room or mend it."
+                except KeyboardInterrupt:
+                    end_descendants(_PATIENCE_SECONDS)
+                    raise
+        except KeyboardInterrupt as stop:
+            stop_run(folder, exit_code(stop))
+            write_report(workdir, request.run_id)
+            raise
         run = finish_run(folder, current_release_id(workdir), failure)
         write_report(workdir, request.run_id)
         remove_old_outputs(outputs)

@@ -21,7 +21,7 @@ _HEADLINE = {
     "succeeded": "The run succeeded: {reason}",
     "stopped": "The run stopped at the {gate}: {reason} Nothing that is served changed.",
     "failed": "The run failed{where}: {reason} Nothing that is served changed.",
-    "killed": "The run was killed{where}. Nothing that is served changed.",
+    "killed": "{reason}",
     "running": "The run is still going on, or was killed.",
 }
 
@@ -87,6 +87,7 @@ def run_headline(run: dict[str, Any]) -> tuple[str, list[str]]:
     where = f" in {ended}" if ended else ""
     first, *more = re.split(r"(?<=[.!?])\s+", run["reason"].strip())
     first = first if first.endswith((".", "!", "?")) else f"{first}."
+    first = first[0].upper() + first[1:] if run["state"] == "killed" else first
     gate = (run["gate"] or "").replace("_", " ")
     return _HEADLINE[run["state"]].format(reason=first, gate=gate, where=where), more
 

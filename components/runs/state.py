@@ -11,8 +11,10 @@ from typing import Any
 
 from components.common.errors import BadInput, NotFound
 from components.common.files import read_json, write_json
+from components.common.manifest import current_release_id
 from components.common.processes import is_alive
 from components.common.records import read_task_records
+from components.common.stopping import stopped_by
 
 TASKS = (
     "inspect_inputs",
@@ -108,6 +110,15 @@ def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[
     return run
 
 
+def stop_run(folder: Path, code: int) -> dict[str, Any]:
+    """Settles `run.json` of a run that Ctrl-C or a signal ended, with its exit code, and returns it."""
+    tasks = task_table(read_task_records(folder))
+    run = _cut_off(read_json(folder / "run.json"), tasks, folder, f"stopped {stopped_by(code)}")
+    run |= {"exit_code": code, "served_now": current_release_id(folder.parents[1])}
+    write_json(folder / "run.json", run)
+    return run
+
+
 def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) -> list[dict[str, Any]]:
     """One row a task in DAG order: state (done, reused, closed, failed, killed, not reached), seconds, notes, figures.
 
@@ -129,7 +140,7 @@ def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) ->
     return rows
 
 
-_WORST_FIRST = ("failed", "closed", "running", "done")
+_WORST_FIRST = ("failed", "closed", "killed", "running", "done")
 
 
 def _parts(name: str, records: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -163,21 +174,25 @@ def settle_killed_runs(workdir: Path) -> list[str]:
         run = _read(folder)
         if run["state"] != "running":
             continue
-        write_json(folder / "run.json", _killed(run, task_table(read_task_records(folder)), folder))
+        write_json(folder / "run.json", _cut_off(run, task_table(read_task_records(folder)), folder))
         settled.append(run["run"])
     return settled
 
 
-def _killed(run: dict[str, Any], tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """A run whose process is gone: it took until its last word. One that had promoted its release is told apart."""
+def _cut_off(run: dict[str, Any], tasks: list[dict[str, Any]], folder: Path, how: str = "killed") -> dict[str, Any]:
+    """A run that did not come to its end: it took until its last word. One that promoted its release is told apart."""
     paths = (folder / "run.json", folder / "log.txt", *folder.glob("tasks/*.json"))
     written = [path.stat().st_mtime for path in paths if path.exists()]
     seconds = max(written) - datetime.fromisoformat(run["started"]).timestamp()
+    candidate = next(task["figures"].get("release") for task in tasks if task["task"] == "upsert_embeddings")
     if tasks[-1]["state"] == "done":
         release = tasks[-1]["figures"].get("release")
-        reason = f"the run was killed after its last task; release {release} is served."
+        reason = f"the run was {how} after its last task; release {release} is served."
+    elif candidate is not None and candidate == current_release_id(folder.parents[1]):
+        release, reason = candidate, f"the run was {how} when release {candidate} was served already."
     else:
-        release, reason = None, "the run was killed; nothing that is served changed."
+        where = next((f" in {task['task']}" for task in tasks if task["state"] == "killed"), "")
+        release, reason = None, f"the run was {how}{where}; nothing that is served changed."
     done = {"state": "killed", "reason": reason, "release": release, "tasks": tasks}
     return {**run, **done, "seconds": round(max(seconds, 0.0), 1)}
 
@@ -230,7 +245,7 @@ def _as_seen(folder: Path) -> dict[str, Any]:
         return run
     tasks = task_table(read_task_records(folder))
     if not is_alive(run["pid"]):
-        return _killed(run, tasks, folder)
+        return _cut_off(run, tasks, folder)
     run["seconds"] = round((datetime.now(UTC) - datetime.fromisoformat(run["started"])).total_seconds(), 1)
     for task in tasks:
         task["state"] = "running" if task["state"] == "killed" else task["state"]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from components.common.errors import BadSetting, TowerlineError
+from components.common.processes import end_with_owner
 from components.serving.server import serve
 
 
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--announce", type=Path, help="where pid and URL are written (default WORKDIR/server.json)")
     parser.add_argument("--set", action="append", default=[], metavar="serving.KEY=VALUE", help="a setting")
     options = parser.parse_args(arguments)
+    end_with_owner()  # before anything is loaded: that takes seconds in which a run may be killed
     try:
         serve(
             options.workdir, options.release, options.host, options.port, assignments(options.set), options.announce

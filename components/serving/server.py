@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from components.common.errors import BadSetting, TowerlineError
 from components.common.files import read_json, write_json
 from components.common.manifest import read_release
-from components.common.processes import end_with_owner
 from components.common.served import served_release_id
 from components.common.settings import from_overrides, parse_overrides
 from components.serving.release_loader import Opener
@@ -81,7 +80,6 @@ def run(
 
     configure_logging(settings.log_level)
     keep_metrics_in_memory()
-    end_with_owner()
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe's own endpoints use it
     with _bare_arguments():
         from components.serving.kserve_server import TowerlineServer

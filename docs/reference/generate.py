@@ -143,7 +143,7 @@ def _exit_codes() -> Iterable[str]:
     yield "| 1 | failed: none of the reasons below; the last lines of the log say more |"
     for code, sentences in sorted(meanings.items()):
         yield f"| {code} | {' '.join(sentences)} |"
-    yield "| 130 | stopped by hand; what is served is whole |"
+    yield "| 130, 143, 129 | stopped by Ctrl-C, by SIGTERM, by the end of its terminal; what is served is whole |"
 
 
 def _environment() -> Iterable[str]:

@@ -1,12 +1,14 @@
 """A run on this machine whose runner ends in ways that no task records."""
 
 import json
+import signal
 
 import pytest
 
+from components.common.lock import workdir_lock
 from components.runs import local
 from components.runs.commands import main
-from components.runs.state import find_run
+from components.runs.state import find_run, settle_killed_runs
 
 
 @pytest.fixture
@@ -45,12 +47,13 @@ def test_an_error_of_the_runner_is_the_runs_reason(tmp_path, capsys, ended_by, e
     assert (tmp_path / "runs" / shown["run"] / "report.html").exists()
 
 
-def test_a_run_of_this_process_that_was_cut_off_is_settled_by_its_next(tmp_path, capsys, monkeypatch, ended_by):
-    monkeypatch.setattr("components.runs.state.new_run_id", lambda: "run-1")
-    ended_by(KeyboardInterrupt())
-    assert run(tmp_path) == 130
-    assert "stopped by hand; what is served is whole." in capsys.readouterr().err
-    monkeypatch.setattr("components.runs.state.new_run_id", lambda: "run-2")
-    ended_by(None)
-    run(tmp_path)
-    assert find_run(tmp_path, "run-1")[1]["state"] == "killed"
+def test_a_run_that_was_stopped_says_so_at_once_and_is_over(tmp_path, capsys, ended_by):
+    ended_by(KeyboardInterrupt(signal.SIGTERM))
+    assert run(tmp_path) == 143
+    assert capsys.readouterr().err == "run: stopped by SIGTERM; what is served is whole.\n"
+    folder, settled = find_run(tmp_path, "latest")
+    assert (settled["state"], settled["exit_code"]) == ("killed", 143)
+    assert settled["reason"] == "the run was stopped by SIGTERM; nothing that is served changed."
+    assert "The run was stopped by SIGTERM; nothing that is served changed." in (folder / "report.html").read_text()
+    with workdir_lock(tmp_path, "the next run"):
+        assert settle_killed_runs(tmp_path) == []

@@ -10,6 +10,7 @@ from components.runs.state import (
     list_runs,
     settle_killed_runs,
     start_run,
+    stop_run,
     task_table,
 )
 
@@ -103,6 +104,22 @@ def test_a_run_that_was_killed_after_its_promotion_says_what_is_served(tmp_path)
     for run in (find_run(tmp_path, "run-1")[1], settle_killed_runs(tmp_path) and read_json(folder / "run.json")):
         assert (run["state"], run["release"]) == ("killed", "r1")
         assert run["reason"] == "the run was killed after its last task; release r1 is served."
+
+
+def test_a_run_that_was_stopped_while_it_promoted_says_what_is_served(tmp_path):
+    folder = tmp_path / "runs" / "run-1"
+    start_run(folder, RunRequest("run-1", "parquet", "x", "mgdspr", {}), "r0")
+    upserted = record("upsert_embeddings", figures={"release": "r1"})
+    write_records(folder, [upserted, record(TASKS[-1], "killed", exit_code=130)])
+    (tmp_path / "current").write_text("r0")
+    assert (
+        stop_run(folder, 130)["reason"]
+        == "the run was stopped by hand in promote_release; nothing that is served changed."
+    )
+    (tmp_path / "current").write_text("r1")
+    run = stop_run(folder, 130)
+    assert run["reason"] == "the run was stopped by hand when release r1 was served already."
+    assert (run["state"], run["exit_code"], run["release"], run["served_now"]) == ("killed", 130, "r1", "r1")
 
 
 def test_a_killed_run_took_as_long_as_it_lived(tmp_path):

@@ -7,6 +7,7 @@ this work directory's mark are looked at. (A Milvus Lite database lies inside it
 import uuid
 from pathlib import Path
 
+from components.common.candidates import held_candidates
 from components.common.files import write_text
 from components.common.manifest import list_release_ids, releases_directory
 from components.index.backends import choose_backend
@@ -25,14 +26,15 @@ def owner_mark(workdir: Path) -> str:
 def collect_collections(workdir: Path, settings: IndexSettings) -> list[str]:
     """Drops this work directory's collections that belong to no complete release; returns their names.
 
-    Call it with the work directory's lock held: then no other run is filling one. Without a server there is nothing to
-    do. Raises Unavailable when the server does not answer.
+    One of a candidate that a live process builds (`hold_candidate`) stays. Without a server there is nothing to do.
+    Raises Unavailable when the server does not answer.
     """
     backend = choose_backend(releases_directory(workdir))
     if backend.is_lite:
         return []
     mark = owner_mark(workdir)
-    kept = {collection_name(release_id) for release_id in list_release_ids(workdir)}
+    releases = [*list_release_ids(workdir), *held_candidates(workdir)]
+    kept = {collection_name(release_id) for release_id in releases}
     dropped = []
     with VectorStore(backend, mark, settings.milvus_timeout) as store:
         for name in store.collections():

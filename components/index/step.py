@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.common.candidates import hold_candidate
 from components.common.errors import BadInput, BadSetting, NotFound
 from components.common.files import link_tree, read_json, staged_directory, write_json
 from components.common.manifest import (
@@ -51,7 +52,7 @@ def run(
         examples: what the features room wrote: the catalogue, and searches to tune and check on.
         towers: the trained towers; linked into the release.
         evaluation: directory with `evaluation.json`, which goes into the release.
-        workdir: the work directory; its lock must be held.
+        workdir: the work directory. The candidate is held while it is built, so that no other process clears it away.
         settings: overrides of IndexSettings.
         provenance: what the release comes from: code, settings, run.
         release_id: the new release's id; made from the time where it is not given.
@@ -78,7 +79,7 @@ def run(
         table = read_json(Path(evaluation) / "evaluation.json")
         model, features = _model(towers), read_json(Path(examples) / "features.json")
         products = read_catalogue(Path(examples) / "products.parquet")
-        with staged_directory(directory) as stage:
+        with hold_candidate(workdir, release_id), staged_directory(directory) as stage:
             link_tree(towers, stage / "towers")
             write_json(stage / "evaluation.json", table)
             backend = choose_backend(stage / "milvus")

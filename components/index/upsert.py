@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.common.candidates import hold_candidate
 from components.common.errors import BadInput, NotFound
 from components.common.files import link_tree, read_json, staged_directory, write_json
 from components.common.manifest import (
@@ -95,7 +96,7 @@ def upsert_products(
         if directory.exists():
             raise BadInput(f"release {child} exists already, and a release never changes; choose another id.")
         collect_collections(workdir, chosen)
-        with staged_directory(directory) as stage:
+        with hold_candidate(workdir, child), staged_directory(directory) as stage:
             link_tree(parent.release.path("towers"), stage / "towers")
             write_json(stage / "evaluation.json", read_json(parent.release.path("evaluation.json")))
             content = _content(parent, stage / "towers", difference, chosen)

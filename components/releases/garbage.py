@@ -5,15 +5,14 @@ server is dropped, its files are removed. A process killed in between leaves the
 `collect_garbage` finishes.
 """
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from components.common.candidates import dead_marks, is_held
 from components.common.errors import TowerlineError, Unavailable
 from components.common.files import fsync_directory
 from components.common.manifest import (
@@ -51,7 +50,7 @@ def retire(workdir: Path, keep: int = KEEP, drop: DropCollection = drop_from_ser
         gone = []
         for release_id in list_release_ids(workdir):
             candidate = release_id not in known and (served is None or not _older(workdir, release_id, served))
-            if release_id in kept or candidate or _is_held(workdir, release_id):
+            if release_id in kept or candidate or is_held(workdir, release_id):
                 continue
             directory = release_directory(workdir, release_id)
             os.rename(directory, directory.with_name(f"{_RETIRED}{release_id}"))
@@ -76,36 +75,22 @@ def servable(workdir: Path, record: list[Promotion], keep: int = KEEP) -> set[st
 def collect_garbage(workdir: Path, drop: DropCollection = drop_from_server) -> list[str]:
     """Finishes cut-off changes and removes what killed processes left; returns the names of what went.
 
-    Call it at the start of a run, with the work directory's lock held: then no other run is building a candidate. A
-    directory without a manifest is a killed run's unfinished candidate, unless a live process holds it
-    (`hold_candidate`). Half-written files and half-removed releases go too; a release that was moved aside to be
-    replaced, and never was, comes back.
+    A directory without a manifest is a killed run's unfinished candidate, unless a live process holds it
+    (`candidates.hold_candidate`). Half-written files and half-removed releases go too; a release that was moved aside
+    to be replaced, and never was, comes back.
     """
     folder = releases_directory(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     with releases_lock(workdir):
         _restore_replaced(folder)
         settle(workdir)
-        doomed = [path for path in _leftovers(Path(workdir), folder) if not _held_directory(folder, path)]
+        doomed = [path for path in _leftovers(Path(workdir), folder) if not _is_held(Path(workdir), path)]
         for path in doomed:
             _remove(path, drop)
     retired = [path.name.removeprefix(_RETIRED) for path in sorted(folder.glob(f"{_RETIRED}*"))]
     for release_id in retired:
         _remove_retired(workdir, release_id, drop)
     return [path.name for path in doomed if not path.exists()] + retired
-
-
-@contextlib.contextmanager
-def hold_candidate(workdir: Path, release_id: str) -> Iterator[None]:
-    """Marks a candidate as being built by this process until the block ends or the process dies."""
-    path = _hold_path(workdir, release_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _remove_retired(workdir: Path, release_id: str, drop: DropCollection) -> None:
@@ -142,12 +127,15 @@ def _leftovers(workdir: Path, folder: Path) -> list[Path]:
         if _LEFTOVER.match(path.name):
             if path.is_dir() or path.stat().st_mtime < young:
                 found.append(path)
-        elif path.parent == folder and path.is_dir() and not path.name.startswith("."):
-            if not (path / "release.json").exists():
-                found.append(path)
-        elif path.parent == folder and path.name.endswith(".hold") and not _locked(path):
+        elif _is_candidate(folder, path):
             found.append(path)
-    return found
+    return found + dead_marks(workdir)
+
+
+def _is_candidate(folder: Path, path: Path) -> bool:
+    """Whether it is a release's directory without its manifest."""
+    named = path.parent == folder and path.is_dir() and not path.name.startswith(".")
+    return named and not (path / "release.json").exists()
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -170,25 +158,7 @@ def _older(workdir: Path, release_id: str, served: str) -> bool:
         return release_id < served  # ids begin with their moment
 
 
-def _hold_path(workdir: Path, release_id: str) -> Path:
-    return releases_directory(workdir) / f".{release_id}.hold"
-
-
-def _is_held(workdir: Path, release_id: str) -> bool:
-    return _locked(_hold_path(workdir, release_id))
-
-
-def _held_directory(folder: Path, path: Path) -> bool:
+def _is_held(workdir: Path, path: Path) -> bool:
+    """Whether a leftover belongs to a candidate that a live process builds."""
     match = _LEFTOVER.match(path.name)
-    return _locked(folder / f".{match['name'] if match else path.name}.hold")
-
-
-def _locked(path: Path) -> bool:
-    try:
-        with open(path, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_held(workdir, match["name"] if match else path.name)

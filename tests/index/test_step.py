@@ -15,6 +15,7 @@ from components.common.errors import BadInput, BadSetting, GateClosed, NotFound
 from components.common.manifest import current_release_id, list_release_ids, read_release, verify_files
 from components.common.records import read_task_records
 from components.index import step
+from components.index.assemble import write_index
 from components.index.backends import lite_backend
 from components.index.embed import join_shards
 from components.index.golden import read_golden
@@ -22,6 +23,7 @@ from components.index.resident import ExactEngine
 from components.index.search import open_search
 from components.index.store import VectorStore
 from components.index.vectors import load_vectors
+from components.releases.garbage import collect_garbage
 from tests.index.conftest import SETTINGS
 from tests.index.fakes import make_inputs, make_products
 
@@ -125,6 +127,20 @@ def test_a_release_of_smaller_vectors_is_searched_by_them_and_ranked_by_exact_sc
         for hits, (rows, scores) in zip(small.search(vectors, 10), exact, strict=True):
             assert len({hit.row for hit in hits} & set(rows.tolist())) >= 9
             np.testing.assert_allclose(hits[0].score, scores[0], rtol=1e-6)
+
+
+def test_a_candidate_that_is_being_built_is_not_cleared_away(tmp_path, fake_towers, monkeypatch):
+    workdir, cleared = tmp_path / "work", []
+
+    def while_others_clear_up(*arguments, **named):
+        cleared.append(collect_garbage(workdir))
+        return write_index(*arguments, **named)
+
+    monkeypatch.setattr(step, "write_index", while_others_clear_up)
+    release_id = step.run(**make_inputs(tmp_path), workdir=workdir, settings=SETTINGS)
+    assert cleared == [[]]
+    assert list_release_ids(workdir) == [release_id]
+    assert list(workdir.glob("releases/*.hold")) == []
 
 
 def test_survival_figures_of_relevance_control_are_kept(shop):

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from components.common.candidates import hold_candidate
 from components.common.errors import Unavailable, WorkdirBusy
 from components.common.manifest import release_directory
-from components.releases.garbage import collect_garbage, hold_candidate, retire
+from components.releases.garbage import collect_garbage, retire
 from components.releases.ledger import releases_lock
 from components.releases.operations import list_releases, promote, rollback
 from components.releases.rollout import start_canary
@@ -102,7 +103,7 @@ def test_a_candidate_that_a_live_process_builds_stays_until_that_process_dies(wo
     script = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from components.releases.garbage import hold_candidate
+        from components.common.candidates import hold_candidate
         with hold_candidate(Path(sys.argv[1]), sys.argv[2]):
             print("held", flush=True)
             sys.stdin.read()

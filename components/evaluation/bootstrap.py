@@ -59,13 +59,6 @@ def intervals(
     return result
 
 
-def paired_difference(
-    ours: np.ndarray, theirs: np.ndarray, clusters: np.ndarray, samples: int, confidence: float, seed: int
-) -> Interval | None:
-    """The mean of `ours - theirs` over the searches both are measured on, with its interval; None without any."""
-    return intervals((ours - theirs)[:, None], clusters, samples, confidence, seed)[0]
-
-
 def _per_group(values: np.ndarray, members: np.ndarray, groups: int) -> np.ndarray:
     total = np.zeros((groups, values.shape[1]))
     np.add.at(total, members, values)

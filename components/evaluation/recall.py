@@ -116,11 +116,6 @@ def exact_search(
     return Found(products, scores, pair_scores)
 
 
-def exact_top_k(queries: np.ndarray, catalogue: np.ndarray, k: int, seed: int = 0, memory_mb: int = 256) -> Found:
-    """The exact top `k` by inner product of each query vector [n, d] among the product vectors [products, d]."""
-    return exact_search(VectorScorer(queries, catalogue), len(queries), k, seed, memory_mb)
-
-
 def _keys(scores: np.ndarray, low: np.ndarray) -> np.ndarray:
     """Keys uint64 whose unsigned order is the order of (score, place): the sign trick on IEEE 754 bits."""
     bits = (scores + np.float32(0)).view(np.int32)  # adding 0 turns -0.0 into 0.0, which must tie

@@ -8,10 +8,9 @@ first, until `relevance_minimum` products survive (or as many as were found, if 
 stays as it was found. A key term that no product carries is given up at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from components.index.postings import Postings, contained
 from components.index.products import Products
 from components.index.ranking import Found
 from components.index.settings import IndexSettings
-from components.index.terms import MODEL, MOST_WORDS, SIZE, KeyTerm, Terms, product_words, shape, sizes
+from components.index.terms import MODEL, MOST_WORDS, SIZE, KeyTerm, Terms, shape, sizes
 from components.towers.text import stems
 
 
@@ -73,12 +72,6 @@ def _term(words: tuple[str, ...], terms: Terms, postings: Postings | None) -> Ke
     if model_like and (postings is None or postings.frequency(words[0])):
         return KeyTerm(MODEL, words[0], words, terms.agreement(MODEL))
     return None
-
-
-def survives(product: Mapping[str, Any], wanted: Sequence[KeyTerm], units: frozenset[str] = frozenset()) -> bool:
-    """Whether a product (title, brand, category, attributes) carries every word of every key term."""
-    carried = product_words(product, units)
-    return all(word in carried for term in wanted for word in term.words)
 
 
 class RelevanceControl:

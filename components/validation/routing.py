@@ -29,7 +29,7 @@ class Router:
         self.file, self._paths = file, {"good": good, "bad": bad}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._stack = ExitStack()
-        self.good_rows = self.bad_rows = 0
+        self.good_rows = 0
 
     def __enter__(self) -> "Router":
         return self
@@ -45,7 +45,6 @@ class Router:
             self.good_rows += int(good.sum())
         if not good.all():
             self._write("bad", quarantined(conformed, self.file))
-            self.bad_rows += int((~good).sum())
 
     def _write(self, kind: str, batch: pa.RecordBatch) -> None:
         if kind not in self._writers:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from components.common.errors import BadInput
-from components.evaluation.recall import VectorScorer, exact_search, exact_top_k, tie_order
+from components.evaluation.recall import VectorScorer, exact_search, tie_order
 from components.evaluation.targets import Targets
 
 SMALL = st.integers(-3, 3).map(float)
@@ -79,7 +79,7 @@ def test_vectors_are_searched_by_inner_product_in_bounded_memory():
     generator = np.random.default_rng(0)
     queries = generator.integers(-4, 5, (40, 8)).astype(np.float32)
     catalogue = generator.integers(-4, 5, (3000, 8)).astype(np.float32)
-    found = exact_top_k(queries, catalogue, 20, seed=1, memory_mb=1)
+    found = exact_search(VectorScorer(queries, catalogue), 40, 20, seed=1, memory_mb=1)
     assert found.products.tolist() == naive(queries @ catalogue.T, 20, 1)
 
 

@@ -28,7 +28,7 @@ class LinearSchedule:
 
     Relations:
         - Constant weights (the ablation without a schedule) are `start == end`.
-        - A source of weight 0 need not be sampled: `active(progress)` names those that do.
+        - A source of weight 0 need not be sampled.
 
     Example:
         >>> LinearSchedule({0: 1.0, 1: 0.0}, {0: 0.5, 1: 1.0}).weights(0.5)
@@ -56,7 +56,3 @@ class LinearSchedule:
         """Source code -> weight at a share of the training, 0 to 1."""
         share = min(1.0, max(0.0, (progress - self.first) / (self.last - self.first)))
         return {source: (1 - share) * weight + share * self.end[source] for source, weight in self.start.items()}
-
-    def active(self, progress: float) -> list[int]:
-        """Sources whose weight is above 0 at a share of the training, in ascending order of code."""
-        return sorted(source for source, weight in self.weights(progress).items() if weight > 0)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from components.towers.interfaces import BRAND, LEAF, SHOP, ItemBatch
+from components.towers.interfaces import ItemBatch
 from components.towers.parts.feed_forward import GroupsFeedForward
 from components.towers.parts.graph import GraphBranch
 from components.towers.parts.location import LocationEncoder
 from components.towers.parts.scalars import QuantileTransform
 from components.towers.parts.text_transformer import TitleTransformer
 from components.towers.parts.tokens import TokenTable
-
-CODES = (LEAF, BRAND, SHOP)
-"""Coded fields with a table of their own, beside the token groups."""
 
 
 class ProductEncoder(nn.Module):
@@ -25,7 +22,7 @@ class ProductEncoder(nn.Module):
         units: text units of the title, each a group of its own.
         groups: further token groups ("category", "attributes", "description", "brand"). Noisy fields stay apart:
             averaging a description with the title hurts.
-        code_tables: vectors of leaf category, brand and shop by `CODES`; the shop's is shared with the query side.
+        code_tables: vectors of leaf category, brand and shop by their column; the shop's is shared with the query side.
         location, scalars, transformer, graph: the branches, or None where settings or data leave them out.
         hidden: width of the hidden layer.
 

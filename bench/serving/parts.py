@@ -1,12 +1,15 @@
-"""A served request beside the sum of its parts, each measured bare in the same run.
+"""A served request beside the sum of its parts, each measured bare, request by request in turn.
 
     python -m bench.serving.parts --workdir .towerline --requests 300
 
-Parts: a request to a KServe model that does nothing, the feature read, the query tower on ONNX Runtime (with its
-inputs put together), the search and relevance control. Whole: `retrieval:predict` on one connection, without cache.
-Expected: at most 1.3 times the sum (ratio <= 1.3). Prints a JSON object for the median, which is what is meant, on a
-quiet machine, and for the 20th and 5th percentile: what others do on a busy machine only ever adds time, most of it to
-the longest part. Times are milliseconds.
+Parts: a request to a KServe model that does nothing but give a ready answer of as many products, the feature read, the
+query tower on ONNX Runtime (with its inputs put together), the search and relevance control. Whole: `retrieval:predict`
+on one connection, without cache. Each round takes the parts one after another and then the whole. Asked again and again
+by itself (`--apart`: KServe, the other parts, the whole), each would have the machine of another minute, and the model
+that does nothing would find all its code in the processor's caches, which no request does that works for milliseconds
+in between: so it takes a third of the time. Expected: at most 1.3 times the sum (ratio <= 1.3). Prints a JSON object
+for the median, which is what is meant, on a quiet machine, and for the 20th and 5th percentile: what others do on a
+busy machine only ever adds time, most of it to the longest part. Times are milliseconds.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +44,12 @@ Times = dict[str, list[float]]
 """Milliseconds of each round, by what was timed."""
 
 
-def rounds(repeat: int, round_: Callable[[int], dict[str, float]]) -> Times:
-    """The times of `round_(number)`, after a tenth of the repeats as warm-up."""
-    made = [round_(number) for number in range(-repeat // 10, repeat)][repeat // 10 :]
-    return {name: [times[name] for times in made] for name in made[0]}
+def rounds(repeat: int, *steps: Callable[[int], dict[str, float]]) -> Times:
+    """The times of all `step(number)`, one after another in each round, after a tenth of the repeats as warm-up."""
+    made: list[dict[str, float]] = []
+    for number in range(-repeat // 10, repeat):
+        made.append({name: time for step in steps for name, time in step(number).items()})
+    return {name: [times[name] for times in made[repeat // 10 :]] for name in made[0]}
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
@@ -54,12 +59,8 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return answer, (time.perf_counter() - begun) * 1000
 
 
-def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> Times:
-    """The parts in this process on one thread, each by itself, request by request in the order of a request.
-
-    One part repeated alone finds its data in the processor's cache, which no request does: there the others come in
-    between.
-    """
+def bare(workdir: Path, requests: list[SearchRequest]) -> Callable[[int], dict[str, float]]:
+    """The parts that need no server, in this process on one thread, in the order of a request."""
     release_id = str(current_release_id(workdir))
     compute_on_one_thread()
     store = online_store(read_release(workdir, release_id), workdir, ServingSettings())
@@ -78,7 +79,7 @@ def bare(workdir: Path, requests: list[SearchRequest], repeat: int) -> Times:
         _, times["control"] = timed(index.keep, request, found, True)
         return times
 
-    return rounds(repeat, one)
+    return one
 
 
 @contextmanager
@@ -108,16 +109,15 @@ def _answers(url: str) -> bool:
         return False
 
 
-def served(url: str, requests: list[SearchRequest], repeat: int) -> list[float]:
-    """Times of `predict` on one keep-alive connection."""
-    with HttpClient(url, 60.0) as client:
+def asked(name: str, client: HttpClient, requests: list[SearchRequest]) -> Callable[[int], dict[str, float]]:
+    """`predict` on one keep-alive connection."""
 
-        def ask(number: int) -> dict[str, float]:
-            request = requests[number % len(requests)]
-            instance = {"query": request.query, "user_id": request.user_id, "k": request.k}
-            return {"all": timed(client.post, PATH, {"instances": [instance]})[1]}
+    def ask(number: int) -> dict[str, float]:
+        request = requests[number % len(requests)]
+        instance = {"query": request.query, "user_id": request.user_id, "k": request.k}
+        return {name: timed(client.post, PATH, {"instances": [instance]})[1]}
 
-        return rounds(repeat, ask)["all"]
+    return ask
 
 
 def main() -> None:
@@ -125,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, default=Path(".towerline"))
     parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--apart", action="store_true", help="all rounds of one before those of the next")
     options = parser.parse_args()
     queries, _ = questions(options.workdir)
     store = online_store(
@@ -132,18 +133,23 @@ def main() -> None:
     )
     shoppers = [row["user_id"] for row in store.shoppers(50)] or ["nobody"]
     requests = [SearchRequest(query, user_id=shoppers[n % len(shoppers)], k=100) for n, query in enumerate(queries)]
-    parts = bare(options.workdir, requests, options.requests)
-    with process("bench.serving.trivial", "--port", str(_TRIVIAL_PORT), url=f"http://127.0.0.1:{_TRIVIAL_PORT}") as url:
-        parts["kserve"] = served(url, requests, options.requests)
-    with tempfile.TemporaryDirectory() as folder:
-        announcement = Path(folder) / "server.json"
+    with ExitStack() as stack:
+        announcement = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "server.json"
         command = ["components.serving", "--workdir", str(options.workdir), "--port", "0"]
         command += ["--announce", str(announcement), "--set=serving.cache=off", "--set=serving.access_log=false"]
-        with process(*command, announcement=announcement) as url:
-            whole = served(url, requests, options.requests)
+        nothing = ["bench.serving.trivial", "--port", str(_TRIVIAL_PORT), "--products", str(requests[0].k)]
+        bare_url = stack.enter_context(process(*nothing, url=f"http://127.0.0.1:{_TRIVIAL_PORT}"))
+        url = stack.enter_context(process(*command, announcement=announcement))
+        clients = [stack.enter_context(HttpClient(each, 60.0)) for each in (bare_url, url)]
+        kserve, whole = (asked(name, client, requests) for name, client in zip(("kserve", "all"), clients, strict=True))
+        steps = (kserve, bare(options.workdir, requests), whole)
+        parts: Times = {}
+        for together in [(step,) for step in steps] if options.apart else [steps]:
+            parts |= rounds(options.requests, *together)
+    answers = parts.pop("all")
     for quantile in (50, 20, 5):
         each = {name: round(float(np.percentile(times, quantile)), 3) for name, times in parts.items()}
-        total, answer = round(sum(each.values()), 3), round(float(np.percentile(whole, quantile)), 3)
+        total, answer = round(sum(each.values()), 3), round(float(np.percentile(answers, quantile)), 3)
         figures = {"sum_ms": total, "served_ms": answer, "ratio": round(answer / total, 3)}
         print(json.dumps({"percentile": quantile, "parts_ms": each, **figures, "expected": EXPECTED_RATIO}))
 

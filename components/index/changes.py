@@ -1,5 +1,6 @@
 """Reads a file of changed products and compares it with the catalogue of a release."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def read_changes(path: Path) -> pa.Table:
     """
     if not path.exists():
         raise NotFound(f"there is no products file at {path}.")
+    if path.is_dir() and not any(path.rglob("*.parquet")):
+        raise NotFound(f"{path} holds no Parquet file; give a file of products, or a folder of such files.")
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
@@ -76,7 +79,7 @@ def read_changes(path: Path) -> pa.Table:
 def compare(catalogue: pa.Table, changes: pa.Table, where: str) -> Difference:
     """What `changes` does to `catalogue` (both by product_id). A change that changes nothing is left out.
 
-    Raises BadInput for a product without a title.
+    Raises BadInput for a product without a title, and for a price that is none.
     """
     row_of = {key: row for row, key in enumerate(catalogue.column("product_id").to_pylist())}
     columns = [name for name in changes.column_names if name in catalogue.column_names]
@@ -95,10 +98,12 @@ def compare(catalogue: pa.Table, changes: pa.Table, where: str) -> Difference:
             absent += key not in old
             continue
         new = {**old.get(key, dict.fromkeys(catalogue.column_names)), **row}
-        if new["title"] is None:
-            raise BadInput(
-                f"Table products: column title in {where}, row {number} (product {key!r}), is missing or null."
-            )
+        place = f"in {where}, row {number} (product {key!r})"
+        if not (new["title"] or "").strip():
+            raise BadInput(f"Table products: column title {place}, is missing, null or empty.")
+        price = new.get("price")
+        if price is not None and not 0 < price < math.inf:
+            raise BadInput(f"Table products: column price {place}, is {price}; a price is above 0, or null.")
         if key not in old or new != old[key]:
             upserted.append(new)
             added += key not in old

@@ -1,6 +1,7 @@
 """The command line: each sub-command parses its words, calls one function of a room and prints what came back."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -162,9 +163,10 @@ def _upsert(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     if foreign:
         raise BadSetting(f"an upsert takes settings of index and serving, not {foreign[0]}; that one needs a run.")
     chosen = pipeline_arguments(values)
-    release_id = upsert_and_promote(
-        options.workdir, options.products, chosen["index_settings"], chosen["serving_settings"], options.share
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # the notes of its tasks; standard output is the answer's
+        release_id = upsert_and_promote(
+            options.workdir, options.products, chosen["index_settings"], chosen["serving_settings"], options.share
+        )
     whole = release_id == current_release_id(options.workdir)
     whom = "served" if whole else f"a canary for {options.share} % of the shoppers"
     _say(options, {"release": release_id}, f"release {release_id} is {whom}; running servers follow by themselves.")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,12 +47,18 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
             OWNER: str(os.getpid()),
             "GX_ANALYTICS_ENABLED": "false",
             "PYTHONUNBUFFERED": "1",
-            # Threads that wait by spinning stand still together when another process, a server say, has one of the cores.
+            # Threads that wait by spinning stand still together when another process, such as a server, has a core.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
         failure = ""
         try:
-            with adopted_orphans(), _environment(environment), console, _captured(folder / "log.txt"):
+            with (
+                adopted_orphans(),
+                _scratch() as scratch,
+                _environment({**environment, "TMPDIR": scratch}),
+                console,
+                _captured(folder / "log.txt"),
+            ):
                 try:
                     _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
                 except RuntimeError as error:
@@ -84,6 +91,11 @@ def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) 
         # Resources, volumes and secrets are for the cluster; the local runner says of each that it ignores it.
         warnings.filterwarnings("ignore", message=".*(have no effect in the current local runner|ignored).*")
         dag(**arguments)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for the tasks' temporary files: kfp makes one for each and removes none."""
+    return tempfile.TemporaryDirectory(prefix="towerline-run-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager

@@ -125,9 +125,11 @@ def test_changes_that_change_nothing_make_no_release(workdir, tmp_path):
         ([{"title": "x"}], "product_id is missing"),
         (
             [{"product_id": "a", "title": None}, {"product_id": "b", "title": "x"}],
-            "row 0 .product 'a'., is missing or null",
+            "row 0 .product 'a'., is missing, null or empty",
         ),
-        ([{"product_id": "new", "price": 3.0}], "column title .* 'new'., is missing or null"),
+        ([{"product_id": "new", "price": 3.0}], "column title .* 'new'., is missing, null or empty"),
+        ([{"product_id": "new", "title": " "}], "column title .* 'new'., is missing, null or empty"),
+        ([{"product_id": "new", "title": "x", "price": -5.0}], "column price .* 'new'., is -5.0; a price is above 0"),
         ([{"product_id": "a", "title": "x"}, {"product_id": "a", "title": "y"}], "row 1: 'a' occurs before"),
         ([{"product_id": "", "title": "x"}], "is not a text of 1 to 512 bytes"),
         ([{"product_id": "a", "title": "x", "price": "cheap"}], "column price .* cannot be read as double"),
@@ -168,6 +170,9 @@ def test_without_a_served_release_there_is_nothing_to_change(tmp_path):
 def test_the_file_must_exist(workdir, tmp_path):
     with pytest.raises(NotFound, match="no products file"):
         upsert_products(workdir, tmp_path / "none.parquet")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(NotFound, match="folder holds no Parquet file"):
+        upsert_products(workdir, tmp_path / "folder")
 
 
 def test_not_a_number_is_an_absent_value_every_time(products, tmp_path):

@@ -1,7 +1,10 @@
 """A run on this machine whose runner ends in ways that no task records."""
 
 import json
+import os
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +60,17 @@ def test_a_run_that_was_stopped_says_so_at_once_and_is_over(tmp_path, capsys, en
     assert "The run was stopped by SIGTERM; nothing that is served changed." in (folder / "report.html").read_text()
     with workdir_lock(tmp_path, "the next run"):
         assert settle_killed_runs(tmp_path) == []
+
+
+def test_what_tasks_leave_in_the_temporary_folder_goes_with_the_run(tmp_path, capsys, monkeypatch):
+    made = []
+
+    def execute(*_):
+        made.append(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+        assert Path(made[0]).is_dir()
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "is-not-there"))
+    monkeypatch.setattr(local, "_execute", execute)
+    run(tmp_path)
+    assert not Path(made[0]).exists()
+    assert os.environ["TMPDIR"] == str(tmp_path / "is-not-there")

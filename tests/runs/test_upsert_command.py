@@ -13,6 +13,7 @@ def given(monkeypatch):
     settings = {}
 
     def upsert_and_promote(workdir, products, index_settings, serving_settings, share):
+        print("upsert_products: a note of a task.")
         settings.update(index=json.loads(index_settings), serving=json.loads(serving_settings))
         return "release-1"
 
@@ -40,3 +41,10 @@ def test_a_setting_of_training_is_refused(tmp_path, given, capsys):
     assert upsert(tmp_path, "--set", "towers.epochs=3") == 2
     assert "not towers.epochs; that one needs a run." in capsys.readouterr().err
     assert given == {}
+
+
+def test_json_is_alone_on_standard_output(tmp_path, given, capsys):
+    assert upsert(tmp_path, "--json") == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"release": "release-1"}
+    assert "a note of a task" in shown.err

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from components.common.code import source_fingerprint
 from components.common.errors import BadInput
 from components.common.files import staged_directory, tree_fingerprint, write_json
 from components.common.records import task_record
@@ -26,6 +29,10 @@ from components.towers.settings import TowerSettings
 from components.towers.sharding import block_of, whole_state
 from components.towers.trainer import Trainer, TrainingState, pick_device
 
+_ROOMS = ("common", "features", "towers")
+"""Rooms whose code a training's state depends on: what a token, a window and a weight mean."""
+_IDENTITY = re.compile("[0-9a-f]{16}")
+_ABANDONED_SECONDS = 7 * 86_400.0
 _GOLDEN = 64
 """Searches and products on which an exported tower must equal the trained one."""
 
@@ -35,8 +42,8 @@ def run(examples: Path, out: Path, model: str, settings: str = "", checkpoints: 
 
     Args:
         examples: what build_features wrote. model: a name of `models.NAMES`. settings: JSON object of overrides.
-        checkpoints: folder that outlives a killed run. A training of the same examples, model and settings goes on
-            from its last state there and ends as if it had not been interrupted; its state is removed at the end.
+        checkpoints: folder that outlives a killed run. A training of the same examples, model, settings and code goes
+            on from its last state there and ends as if it had not been interrupted; its state is removed at the end.
 
     Returns:
         A few facts for the artifact: model, dimension, score, best recall, examples per second, simulated.
@@ -80,6 +87,7 @@ def run(examples: Path, out: Path, model: str, settings: str = "", checkpoints: 
         facts = _write(Path(out), towers.cpu(), data, chosen, state, trainer)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            remove_abandoned(folder.parent)
         for name, value in facts.items():
             record.figure(name, value)
         return facts
@@ -147,10 +155,19 @@ def _left_out(kind: Any, data: TrainingData) -> list[str]:
 
 
 def training_identity(examples: Path, model: str, settings: str) -> str:
-    """Hex name (16 digits) of a training: it is the same for the same examples, model and settings."""
+    """Hex name (16 digits) of a training: it is the same for the same examples, model, settings and code."""
     return _identity(Path(examples), model, from_overrides(model_class(model).Settings, settings))
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Removes what lies in `folder` of killed trainings, by their identity, that nobody went on with for a week."""
+    latest = time.time() - _ABANDONED_SECONDS
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _IDENTITY.fullmatch(path.name) and path.stat().st_mtime < latest:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _identity(examples: Path, model: str, settings: TowerSettings) -> str:
-    parts = [tree_fingerprint(examples), model, *sorted(f"{k}={v}" for k, v in as_overrides(settings).items())]
+    code = [source_fingerprint(room) for room in _ROOMS]
+    parts = [tree_fingerprint(examples), model, *code, *sorted(f"{k}={v}" for k, v in as_overrides(settings).items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ from components.common.cluster_files import object_of
 from components.common.errors import Unavailable
 from components.common.files import link_tree, read_json, staged_directory
 from components.common.records import task_record
-from components.towers.step import run, training_identity
+from components.towers.step import remove_abandoned, run, training_identity
 
 _OURS = ("--examples=", "--out=", "--model=", "--settings=")
 _LONGEST_SECONDS = 86_400
@@ -65,6 +65,7 @@ def train(
         for name, value in facts.items():
             record.figure(name, value)
         shutil.rmtree(shared)
+        remove_abandoned(shared.parent)
         return facts
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from components.common.errors import BadInput, BadSetting
 from components.features.history import History
+from components.towers import step
 from components.towers.encoder import ItemEncoder, QueryEncoder, Request
 from components.towers.step import run
 
@@ -97,6 +99,23 @@ def test_bad_settings_are_refused_before_any_work(shop, tmp_path, model, setting
 def test_a_folder_without_examples_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"features\.json is missing"):
         run(tmp_path, tmp_path / "out", "mgdspr")
+
+
+def test_a_training_goes_on_with_the_state_of_its_own_code_alone(shop, monkeypatch):
+    before = step.training_identity(shop, "mgdspr", json.dumps(SMALL))
+    assert step.training_identity(shop, "mgdspr", json.dumps(SMALL)) == before
+    monkeypatch.setattr(step, "source_fingerprint", lambda room: f"{room} of tomorrow")
+    assert step.training_identity(shop, "mgdspr", json.dumps(SMALL)) != before
+
+
+def test_what_killed_trainings_left_goes_after_a_week(tmp_path):
+    names = {"0123456789abcdef": 8, "fedcba9876543210": 6, "title_vectors": 30}
+    for name, days in names.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.safetensors").write_bytes(b"")
+        os.utime(tmp_path / name, (time.time() - days * 86_400,) * 2)
+    step.remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"fedcba9876543210", "title_vectors"}
 
 
 KILLED = """

@@ -79,7 +79,7 @@ class QuantilesBuilder:
 
     def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds float64 [n]; NaN is ignored, as null is."""
-        if len(values) == 0:
+        if np.isnan(values).all():
             return
         self._empty = False
         array = pa.array(np.asarray(values, dtype=np.float64))

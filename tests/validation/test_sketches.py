@@ -60,6 +60,13 @@ def test_an_empty_column_has_empty_quantiles() -> None:
     assert empty.gap(_quantiles(np.ones(3))) == 0.0
 
 
+def test_what_is_no_number_is_ignored_also_where_there_is_nothing_else() -> None:
+    for values, rows in (([np.nan, np.nan], 0.0), ([], 0.0), ([np.nan, 2.0], 1.0)):
+        builder = QuantilesBuilder()
+        builder.add(np.array(values))
+        assert builder.finish().rows == rows
+
+
 def test_the_gap_of_two_distributions_is_kolmogorov_smirnov() -> None:
     one, two = _quantiles(np.repeat([1.0, 2.0], [50, 50])), _quantiles(np.repeat([1.0, 3.0], [20, 80]))
     assert one.gap(two) == pytest.approx(0.8)

@@ -6,9 +6,9 @@ All nights are those of one work directory of a small marketplace, which the fir
 kills: with nothing kept, with another seed, with the same seed again; they say how long each kind takes). Then nights
 are killed in turn: the command alone, one of its tasks alone, or all of its processes. The next night goes on in what
 the killed one left, and after `KILLED_IN_ROW` of them one runs undisturbed; after each that completes, the next has
-another seed, so it trains, and every third begins with nothing kept. The first night after a completed one is killed
-at the end of a stage, until each stage has had its turn, the others at a moment drawn evenly over the time of their
-kind; a night whose end comes first has completed.
+another seed, so it trains, and every third begins with nothing kept. Every other one is killed at the end of a stage,
+until each stage has had its turn, the others at a moment drawn evenly over the time of their kind; a night whose end
+comes first has completed. So a kill costs about half a night.
 
 After each kill: no process of it goes on; the served release is whole, has all products and gives its stored answers;
 the server gives them too, names the release it has, with its scores; no lock is held. After each completed night also:
@@ -44,7 +44,7 @@ FAULTS = (
     "orphans", "products lost", "wrong answers", "wrong replies", "lock left", "night failed", "still running",
     "leftovers",
 )  # fmt: skip
-KILLED_IN_ROW = 5
+KILLED_IN_ROW = 7
 _GONE_SECONDS = 60.0
 _NIGHT_SECONDS = 600.0
 _SEEN_SECONDS = 30.0
@@ -145,10 +145,10 @@ class Nights:
 
     def _next_night(self) -> tuple[str, str | None]:
         """What the next night is, `whole`, `trained` or `reused`, and the task at whose end it is killed, if any."""
-        state = self.state
-        if state["in_row"] > 0:
-            return "reused", None
-        boundary = next(iter(state["boundaries"]), None)
+        state, in_row = self.state, self.state["in_row"]
+        boundary = next(iter(state["boundaries"]), None) if in_row % 2 == 0 and in_row < KILLED_IN_ROW else None
+        if in_row > 0:
+            return "reused", None if boundary in _MADE_ONCE else boundary
         if boundary not in _MADE_ONCE and state["completed"] % 3:
             return "trained", boundary
         shutil.rmtree(self.workdir / "outputs", ignore_errors=True)

@@ -40,7 +40,7 @@ def _fitted(column: pa.ChunkedArray, field: pa.Field, table: str, place: str, fi
             row, value = _first_misfit(column, field.type)
             raise BadInput(
                 f"Table {table}{place}: column {field.name}, row {first_row + row}: the value {value!r} "
-                f"is not of the type {field.type}; write the column in that type."
+                f"is not of the type {field.type}; {_remedy(column.type, field)}."
             )
         column = fitted
     if not field.nullable and column.null_count:
@@ -49,6 +49,27 @@ def _fitted(column: pa.ChunkedArray, field: pa.Field, table: str, place: str, fi
             f"Table {table}{place}: column {field.name}, row {first_row + row}: the value is null; every row needs one."
         )
     return column
+
+
+def _remedy(given: pa.DataType, field: pa.Field) -> str:
+    """What to do about a column of another type, by how such a column usually comes about."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    number = pa.types.is_integer(given) or pa.types.is_floating(given)
+    if pa.types.is_timestamp(field.type):
+        how = "write it as timestamps in UTC"
+        how += ', such as pandas.to_datetime(column, unit="ms", utc=True)' if number else ", not as text"
+    elif pa.types.is_string(field.type) and pa.types.is_floating(given):
+        how = (
+            'write it as text or whole numbers (pandas: column.astype("Int64") keeps them whole where some are missing)'
+        )
+    elif pa.types.is_string(field.type) and pa.types.is_nested(given):
+        how = 'join each into one text, such as "A > B > C"'
+    elif pa.types.is_map(field.type):
+        how = "write it as a map of text to text"
+    else:
+        how = "write the column in that type"
+    return how + (", or leave the column out" if field.nullable else "")
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:

@@ -1,6 +1,7 @@
 """The step `validate_logs`: a log in; good rows, bad rows, statistics, a verdict and a report out."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from components.validation.rules import Rules
 from components.validation.settings import ValidationSettings
 
 DAYS_SHOWN = 60
+_TOLD = 3  # alarms of one name among the run's notes: a broken table has one a day; the report has all
 
 
 def run(
@@ -195,8 +197,14 @@ def _record(record: TaskRecord, body: dict[str, Any], night: Night) -> None:
     record.figure("reused_partitions", body["reused_partitions"])
     for note in body["notes"]:
         record.note(note)
+    told: Counter[str] = Counter()
     for item in body["alarms"]:
-        record.note(f"{item['severity']}{' (accepted)' if item['accepted'] else ''}: {item['sentence']}")
+        told[item["name"]] += 1
+        if told[item["name"]] <= _TOLD:
+            record.note(f"{item['severity']}{' (accepted)' if item['accepted'] else ''}: {item['sentence']}")
+    for name, count in told.items():
+        if count > _TOLD:
+            record.note(f"{count - _TOLD} more alarms {name} are in the report.")
     bad = sum(row["quarantined"] for row in body["rows"].values())
     if bad:
         record.note(f"{bad:,} rows are in quarantine, each with its reason and origin.")

@@ -87,6 +87,27 @@ def test_a_missing_table_is_named(tmp_path):
         load(data, tmp_path)
 
 
+def test_what_lies_where_a_table_should_be_is_named(tmp_path):
+    data = write_log(tmp_path / "given")
+    shutil.rmtree(data / "events")
+    (data / "events").mkdir()
+    (data / "events" / "clicks.csv").write_text("a,b\n")
+    with pytest.raises(NotFound, match=r"/events holds no Parquet file, but clicks\.csv; write it as Parquet"):
+        load(data, tmp_path)
+    shutil.rmtree(data / "events")
+    (data / "events.parquet").write_bytes(b"")
+    with pytest.raises(NotFound, match=r"events\.parquet lies where the folder events/ should be; move it into"):
+        load(data, tmp_path)
+
+
+def test_what_spark_leaves_beside_its_files_is_no_data(tmp_path):
+    given = Log(write_log(tmp_path / "given"))
+    for name in ("_SUCCESS", ".part-0.parquet.crc", "_temporary/0/part-0.parquet", ".hidden/part-0.parquet"):
+        (given.path / "events" / name).parent.mkdir(parents=True, exist_ok=True)
+        (given.path / "events" / name).write_bytes(b"crc")
+    assert load(given.path, tmp_path).read("events").equals(given.read("events"))
+
+
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
@@ -97,7 +118,13 @@ def test_a_missing_table_is_named(tmp_path):
         ),
         (
             {"product_id": ["a"], "title": ["Shoe"], "updated_at": [1_700_000_000]},
-            "column updated_at, row 0: the value 1700000000 is not of the type timestamp",
+            r"column updated_at, row 0: the value 1700000000 is not of the type timestamp.*; write it as timestamps in "
+            r"UTC, such as pandas\.to_datetime\(.*\), or leave the column out\.",
+        ),
+        ({"product_id": [1.0, 2.0], "title": ["Shoe", "Boot"]}, r"value 1\.0 .* write it as text or whole numbers"),
+        (
+            {"product_id": ["a"], "title": ["Shoe"], "category": [["Men", "Shoes"]]},
+            r"column category, row 0: the value \['Men', 'Shoes'\] .* join each into one text, such as \"A > B > C\"",
         ),
     ],
 )

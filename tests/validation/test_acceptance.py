@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from components.common.errors import BadSetting
+from components.common.records import read_task_records
 from components.validation.alarms import Alarms
 from tests.validation.corruptions_files import half_a_day, partition_doubled_inside_its_file
 from tests.validation.corruptions_traffic import category_tree_replaced
-from tests.validation.shop import Result, copy, validate
+from tests.validation.shop import Result, copy, edit, file_of, validate
 
 
 @pytest.fixture
@@ -82,3 +83,17 @@ def test_expectations_can_be_accepted_by_their_name() -> None:
     alarms = Alarms(accept=["titles_differ"], expectations=["titles_differ"])
     alarms.add("titles_differ", "The titles are all the same.")
     assert alarms.closing() == []
+
+
+def test_of_many_alarms_of_one_name_the_run_notes_the_first(
+    sound_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = copy(sound_log, tmp_path / "log")
+    for day in range(6):
+        edit(file_of(log, "events", day), lambda c: {**c, "action": ["CLICK"] * len(c["action"])})
+    monkeypatch.setenv("TOWERLINE_RUN_DIR", str(tmp_path / "night"))
+    result = validate(log, tmp_path / "run")
+    assert sum(alarm["name"] == "bad_day" for alarm in result.verdict["alarms"]) == 6
+    notes = read_task_records(tmp_path / "night")["validate_logs"]["notes"]
+    assert sum("are bad. Most common" in note and " rows of 2024-03-" in note for note in notes) == 3
+    assert "3 more alarms bad_day are in the report." in notes

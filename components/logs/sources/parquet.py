@@ -21,20 +21,38 @@ _CARRIED = ("simulated", "grades")
 
 
 def files(data: Path) -> list[Path]:
-    """The log's Parquet files. Raises NotFound for a missing folder or table."""
+    """The log's Parquet files, without those of Spark's own (`_temporary`). Raises NotFound for a missing table."""
     if not data.is_dir():
         raise NotFound(
             f"{data} is not a folder; a log in the contract is a folder with products/, searches/ and events/."
         )
     found: list[Path] = []
     for table in ("products", *PARTITIONED):
-        parts = sorted((data / table).rglob("*.parquet"))
+        parts = [path for path in sorted((data / table).rglob("*.parquet")) if not _hidden(path.relative_to(data))]
         if not parts:
-            raise NotFound(
-                f"table {table} is missing: {data / table} holds no Parquet file; write it there and run again."
-            )
+            raise NotFound(f"table {table} is missing: {_instead(data, table)}.")
         found += parts
     return found + [path for path in (data / "judgements.parquet", data / "log.json") if path.is_file()]
+
+
+def _hidden(path: Path) -> bool:
+    """True for what Spark, Hive and Arrow take for no data: a file or folder whose name begins with _ or a dot."""
+    return any(part.startswith(("_", ".")) for part in path.parts)
+
+
+def _instead(data: Path, table: str) -> str:
+    """What lies where a table's Parquet files should, and what to do."""
+    folder = data / table
+    beside = next((path for path in sorted(data.glob(f"{table}*")) if path.is_file()), None)
+    if beside is not None and not folder.exists():
+        make = "move it" if beside.suffix == ".parquet" else "write it as Parquet"
+        return f"{beside} lies where the folder {table}/ should be; {make} into that folder and run again"
+    other = next(
+        (path for path in sorted(folder.rglob("*")) if path.is_file() and not _hidden(path.relative_to(data))), None
+    )
+    if other is not None:
+        return f"{folder} holds no Parquet file, but {other.name}; write it as Parquet and run again"
+    return f"{folder} holds no Parquet file; write it there and run again"
 
 
 def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings) -> None:

@@ -105,7 +105,9 @@ def run(
         "predictor": (QueryTowerModel,),
         "transformer": (RetrievalModel,),
     }
-    server = TowerlineServer(service, listener, routes, lambda: _announce(announcement, listener, service))
+    server = TowerlineServer(
+        service, listener, routes, lambda: _announce(announcement, listener, service, announce is not None)
+    )
     try:
         server.start([kind(service) for kind in kinds[settings.role]])
     finally:
@@ -140,10 +142,16 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(path: Path, listener: socket.socket, service: "Service") -> None:
+def _announce(path: Path, listener: socket.socket, service: "Service", asked_for: bool) -> None:
+    """Writes pid and URL. A server starts on a full disk too: without an announcement nobody asked for, it serves."""
     release = service.table.stable.release_id
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(path, {"pid": os.getpid(), "url": url_of(listener), "release": release, "started": started})
+    try:
+        write_json(path, {"pid": os.getpid(), "url": url_of(listener), "release": release, "started": started})
+    except OSError as error:
+        if asked_for:
+            raise
+        log(logging.WARNING, "`search` will not find this server", path=str(path), error=str(error))
     log(logging.INFO, "ready", url=url_of(listener), release=release)
     if sys.stderr.isatty():
         print(f"serving release {release} at {url_of(listener)}; Ctrl-C stops it.", flush=True)

@@ -228,6 +228,22 @@ def test_a_full_server_refuses_at_once_and_a_stopped_one_answers_what_is_under_w
     assert not (tmp_path / "server.json").exists()
 
 
+def test_a_server_that_cannot_announce_itself_serves_all_the_same(
+    start_server: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    """As on a full disk, where nothing else of it needs to write."""
+    write_manifest(tmp_path, "release-a", current=True)
+    (tmp_path / "server.json").mkdir()
+    with module.bound_socket("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    running = start_server(f"port={port}")
+    client = HttpClient(f"http://127.0.0.1:{port}", timeout=30)
+    wait_until(lambda: "will not find this server" in (tmp_path / "server.log").read_text(), 120)
+    wait_until(lambda: client.ask("GET", "/v2/health/ready")[0] == 200)
+    assert predict(client, "lamp", k=1)["release"] == "release-a"
+    assert running.stop() == 0
+
+
 def test_grpc_speaks_open_inference_on_loopback(server: RunningServer) -> None:
     import grpc
     from kserve import InferResponse

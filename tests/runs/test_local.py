@@ -74,3 +74,15 @@ def test_what_tasks_leave_in_the_temporary_folder_goes_with_the_run(tmp_path, ca
     run(tmp_path)
     assert not Path(made[0]).exists()
     assert os.environ["TMPDIR"] == str(tmp_path / "is-not-there")
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_a_tasks_threads_wait_without_spinning_unless_told_otherwise(tmp_path, capsys, monkeypatch, own, found):
+    seen = []
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    monkeypatch.setattr(local, "_execute", lambda *_: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    run(tmp_path)
+    assert seen == [found]
+    assert os.environ.get("OMP_WAIT_POLICY") == own

@@ -23,12 +23,13 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import RESTServer
 
-from components.common.errors import NotFound, TowerlineError, Unavailable
+from components.common.errors import BadSetting, NotFound, TowerlineError, Unavailable
 from components.serving.errors import BadRequest
 from components.serving.http_errors import add_error_handlers
 from components.serving.middleware import RequestMiddleware
 from components.serving.one_write import OneWriteProtocol
 from components.serving.openapi import describe
+from components.serving.server import check_listening
 from components.serving.service import Service
 from components.serving.structured_logs import log
 
@@ -129,6 +130,11 @@ class _DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        try:
+            check_listening(self.owner.listener, self.config.host, self.owner.http_port)
+        except BadSetting:
+            await self.lifespan.shutdown()
+            raise
         self._loop = asyncio.get_running_loop()
         self.owner.on_started()
 

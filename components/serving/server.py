@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from components.serving.service import OnlineFeatures, Service
 
 ANNOUNCEMENT = "server.json"
+_TAKEN = "another process has it; choose another --port"
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,19 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
         except OSError as error:
             taken = port and error.errno == errno.EADDRINUSE
-            hint = "another process has it; choose another --port" if taken else "choose another --host or --port"
+            hint = _TAKEN if taken else "choose another --host or --port"
             raise BadSetting(f"cannot listen on {host}:{port} ({error.strerror}): {hint}.") from error
         yield listener
+
+
+def check_listening(listener: socket.socket, host: str, port: int) -> None:
+    """Raises BadSetting unless connections are accepted: of two that bound an address, one alone gets to listen."""
+    try:
+        listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError:  # the event loop has closed it
+        listening = 0
+    if not listening:
+        raise BadSetting(f"cannot listen on {host}:{port}: {_TAKEN}.")
 
 
 def url_of(listener: socket.socket) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.common.errors import NotFound, Unavailable
+from components.common.errors import BadSetting, NotFound, Unavailable
 from components.common.manifest import set_current
 from components.serving import server as module
 from components.serving.http_client import HttpClient
@@ -242,6 +243,17 @@ def test_a_server_that_cannot_announce_itself_serves_all_the_same(
     wait_until(lambda: client.ask("GET", "/v2/health/ready")[0] == 200)
     assert predict(client, "lamp", k=1)["release"] == "release-a"
     assert running.stop() == 0
+
+
+def test_of_two_that_bound_a_port_the_one_that_may_not_listen_says_so() -> None:
+    with module.bound_socket("127.0.0.1", 0) as first, socket.socket() as second:
+        port = first.getsockname()[1]
+        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        second.bind(("127.0.0.1", port))
+        first.listen()
+        module.check_listening(first, "127.0.0.1", port)
+        with pytest.raises(BadSetting, match=f"127.0.0.1:{port}: another process has it; choose another --port"):
+            module.check_listening(second, "127.0.0.1", port)
 
 
 def test_grpc_speaks_open_inference_on_loopback(server: RunningServer) -> None:

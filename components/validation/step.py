@@ -153,7 +153,8 @@ def _verdict(night: Night, alarms: Alarms, notes: list[str], newest: str | None,
         reason = f"{closing[0].sentence}{more} If this is meant, accept {closing[0].name!r} by name."
     else:
         total, good = (sum(row[name] for row in rows.values()) for name in ("in", "good"))
-        alarmed = "no alarm" if not alarms.found else f"{len(alarms.found)} in the report as warnings or accepted"
+        count = len(alarms.found)
+        alarmed = f"{count} alarm{'s' * (count > 1)} in the report, warned of or accepted" if count else "no alarm"
         reason = f"The log is sound: {good:,} of {total:,} rows go on; {alarmed}."
     if unused := alarms.unused():
         notes.append(f"Accepted but not found: {', '.join(unused)}.")

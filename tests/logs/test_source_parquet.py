@@ -56,6 +56,14 @@ def test_rows_outside_partitions_are_written_by_day(tmp_path):
     assert log.read("events").equals(before)
 
 
+def test_a_column_that_nothing_reads_is_told_of_a_file_outside_partitions_too(tmp_path, capsys):
+    data = write_log(tmp_path / "given")
+    rows = Log(data).read("events")
+    replace(data, "events", rows.append_column("session", pa.array(["s"] * len(rows))))
+    assert load(data, tmp_path).read("events").equals(rows)
+    assert "rows.parquet has columns that nothing reads: session." in capsys.readouterr().out
+
+
 def test_rows_outside_partitions_never_go_into_a_file_of_the_shop(tmp_path):
     data = write_log(tmp_path / "given")
     (day,) = (data / "events" / "dt=2026-03-01").glob("*.parquet")

@@ -18,6 +18,7 @@ from components.logs.settings import LogSettings
 from components.logs.writer import LogWriter
 
 _CARRIED = ("simulated", "grades")
+_ADDED_BY_WRITERS = ("dt", "__index_level_0__")
 
 
 def files(data: Path) -> list[Path]:
@@ -72,6 +73,9 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
         partition = path.parent.name if table in PARTITIONED else ""
         if table in PARTITIONED and not partition.startswith("dt="):
             _by_day(path, table, writer)
+            unread = _unread(path, table)
+            if unread:
+                record.note(f"Table {table}: {path} has columns that nothing reads: {', '.join(unread)}.")
         else:
             writer.adopt(table, path, partition.removeprefix("dt="))
     if (data / "log.json").is_file():
@@ -115,6 +119,16 @@ def _read_start(path: Path, table: str) -> None:
             for name in foreign:
                 rows = pa.table({name: batch.column(name)})
                 fit(table, rows.filter(pc.is_valid(rows[name])), str(path))
+
+
+def _unread(path: Path, table: str) -> list[str]:
+    """Columns that the contract does not know; of a partitioned file the validation says so."""
+    with open_parquet(path, table) as file:
+        return [
+            name
+            for name in file.schema_arrow.names
+            if name not in TABLES[table].names and name not in _ADDED_BY_WRITERS
+        ]
 
 
 def _by_day(path: Path, table: str, writer: LogWriter) -> None:

@@ -123,12 +123,9 @@ def _read_start(path: Path, table: str) -> None:
 
 def _unread(path: Path, table: str) -> list[str]:
     """Columns that the contract does not know; of a partitioned file the validation says so."""
+    known = (*TABLES[table].names, *_ADDED_BY_WRITERS)
     with open_parquet(path, table) as file:
-        return [
-            name
-            for name in file.schema_arrow.names
-            if name not in TABLES[table].names and name not in _ADDED_BY_WRITERS
-        ]
+        return [name for name in file.schema_arrow.names if name not in known]
 
 
 def _by_day(path: Path, table: str, writer: LogWriter) -> None:

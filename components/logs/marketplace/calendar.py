@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from components.logs.marketplace.randomness import running, uniform
 from components.logs.marketplace.world import World
 
-DAY_SECONDS = 86_400
 LATEST_START = 84_000.0
 """No session starts later: the longest takes 40 minutes, and what happens on a day stays in its partition."""
 _HOURS = (8, 5, 3, 2, 2, 4, 9, 17, 26, 33, 38, 42, 46, 44, 41, 41, 43, 48, 56, 66, 74, 70, 50, 24)

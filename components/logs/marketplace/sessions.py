@@ -21,7 +21,6 @@ from components.logs.marketplace.world import World
 
 PROJECT, LASTING, TREND, OCCASION = range(4)
 SHORTLIST = 8
-MOST_SEARCHES, MOST_VIEWS = 4, 7
 SEARCHES_A_DAY = 2.15
 VISITS_A_DAY = 0.3
 """Searches, and visits without a search, of an average shopper on an average day."""

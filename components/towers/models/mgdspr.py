@@ -122,8 +122,9 @@ class MGDSPR(nn.Module):
     product's category, brand, shop and price level in the item tower (`ItemSide`); first weights of the
     behaviours and of the attention over them. `score=inner_product`, `temperature=2`, `token_weights=uniform`,
     `id_dropout=0`, `title_units=stems`, `negatives>=684`, `mixed_negatives=684`, `item_side=false`,
-    `behaviour_scale=1`, `attention_sharpness=1` is the paper's
-    form, but for the price level among the behaviours' side information and the way around their self-attention.
+    `behaviour_titles=false`, `behaviour_scale=1`, `attention_sharpness=1`, `behaviour_dropout=0`, `history_dropout=0`,
+    `title_queries=0` is the paper's form, but for the price level among the behaviours' side information, the cart
+    among the actions and the way around the windows' self-attention.
     """
 
     name: ClassVar[str] = "mgdspr"

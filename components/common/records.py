@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import GateClosed, TowerlineError
+from components.common.errors import DISK, GateClosed, TowerlineError, disk_trouble
 from components.common.files import read_json, write_json
 from components.common.processes import end_with_owner
 from components.common.stopping import exit_code, stoppable, stopped_by
@@ -92,7 +92,10 @@ def task_record(name: str) -> Iterator[TaskRecord]:
             save("killed", f"it was stopped {stopped_by(exit_code(stop))}.", exit_code(stop))
             raise
         except BaseException as error:
-            save("failed", f"{type(error).__name__}: {error}", TowerlineError.exit_code)
+            said = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError) and error.errno in DISK:
+                said = f"{disk_trouble(error)}."
+            save("failed", said, TowerlineError.exit_code)
             raise
         save("done", code=0)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from components.common.errors import BadSetting, TowerlineError
+from components.common.errors import BadSetting, TowerlineError, disk_trouble
 from components.common.served import served_release_id
 from components.common.stopping import exit_code, stoppable, stopped_by
 from components.runs.arguments import build_parser
@@ -37,12 +37,7 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
         except BrokenPipeError:  # the reader, `head` for one, has seen enough
             return 0
         except OSError as error:
-            reason = " ".join(str(error).split()).rstrip(".")
-            sentence = (
-                f"a file could not be written or read ({reason}); what is served is whole. "
-                "Make room or mend it, then run this again."
-            )
-            return _complain(options, sentence, 1)
+            return _complain(options, f"{disk_trouble(error)}; what is served is whole.", 1)
         except KeyboardInterrupt as stop:
             code = exit_code(stop)
             return _complain(options, f"stopped {stopped_by(code)}; what is served is whole.", code)

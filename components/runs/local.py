@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from components.common.errors import disk_trouble
 from components.common.lock import workdir_lock
 from components.common.manifest import current_release_id
 from components.common.processes import OWNER, adopted_orphans, end_descendants
@@ -64,7 +65,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
                 except RuntimeError as error:
                     failure = _ANSI.sub("", str(error))
                 except OSError as error:
-                    failure = f"a file could not be written or read ({error}); make room or mend it."
+                    failure = f"{disk_trouble(error)}."
                 except KeyboardInterrupt:
                     end_descendants(_PATIENCE_SECONDS)
                     raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cronsim import CronSim, CronSimError
 
-from components.common.errors import BadInput, BadSetting, TowerlineError
+from components.common.errors import BadInput, BadSetting, TowerlineError, disk_trouble
 from components.common.files import read_json, write_json
 
 _LOOK_SECONDS = 60.0
@@ -86,7 +86,7 @@ def _code_of(start: Callable[[], int]) -> int:
         print(f"schedule: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"schedule: a file could not be written or read ({error}); make room or mend it.", file=sys.stderr)
+        print(f"schedule: {disk_trouble(error)}.", file=sys.stderr)
         return 1
 
 

@@ -34,6 +34,19 @@ def test_a_failed_task_keeps_its_sentence(run_folder):
     assert saved["exit_code"] == BadInput.exit_code
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "the disk is full ([Errno 28] No space left on device); make room "),
+        (ConnectionRefusedError(111, "Connection refused"), "ConnectionRefusedError: [Errno 111] Connection refused"),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do_and_one_of_a_socket_is_none(run_folder, error, reason):
+    with pytest.raises(type(error), match=str(error.errno)), task_record("load_log"):
+        raise error
+    assert read_task_records(run_folder)["load_log"]["reason"].startswith(reason)
+
+
 @pytest.mark.parametrize("verdict", [{"open": False, "reason": "no."}, {"open": "yes", "reason": "no."}, {"open": 1}])
 def test_a_gate_opens_for_true_alone(run_folder, verdict):
     write_json(run_folder / "verdict.json", verdict)

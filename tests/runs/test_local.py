@@ -35,7 +35,8 @@ def run(workdir):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(28, "No space left on device"), "a file could not be written or read ([Errno 28]"),
+        (OSError(30, "Read-only file system"), "a file could not be written or read ([Errno 30]"),
+        (OSError(28, "No space left on device"), "the disk is full ([Errno 28] No space left on device); make room "),
         (RuntimeError("\x1b[91mtask x failed\x1b[0m"), "task x failed"),
         (None, "the run ended before its last task."),
     ],

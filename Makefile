@@ -12,8 +12,9 @@ run: setup
 	$(PY) pipeline.py run
 	$(PY) pipeline.py demo
 
+# Two processes with one thread each: threads of one test would wait for those of the other.
 test: setup lint
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --no-loadscope-reorder
 
 lint: setup
 	$(VENV)/bin/ruff check .

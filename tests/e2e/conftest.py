@@ -18,8 +18,8 @@ from components.serving.client import running_server, search
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
-    "logs.products=1000", "towers.epochs=2", "towers.dimension=32", "towers.lstm_layers=0", "towers.negatives=256",
-    "evaluation.lexical_margin=1.0",
+    "logs.products=1000", "logs.days=4", "logs.history_days=5", "towers.epochs=2", "towers.dimension=32",
+    "towers.lstm_layers=0", "towers.negatives=256", "evaluation.lexical_margin=1.0",
 )  # fmt: skip
 """A run of about a minute. The margin is wide: two small epochs do not reach BM25, nor need they here."""
 

@@ -126,7 +126,7 @@ class LogWriter:
         if table == "judgements":
             self._has["judgements"] += 1
         if table in PARTITIONED and "timestamp" in names and pa.types.is_timestamp(rows.schema.field("timestamp").type):
-            span = pc.min_max(rows["timestamp"].cast(TIMESTAMP))
+            span = pc.min_max(rows["timestamp"].cast(TIMESTAMP, safe=False))
             found = [bound for bound in (span["min"].as_py(), span["max"].as_py()) if bound is not None]
             self._window = [min(self._window + found), max(self._window + found)] if found else self._window
         if table in PARTITIONED and "user_id" in names and rows["user_id"].null_count < rows.num_rows:

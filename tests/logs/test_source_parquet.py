@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,6 +75,19 @@ def test_rows_outside_partitions_never_go_into_a_file_of_the_shop(tmp_path):
     log = load(data, tmp_path)
     assert own.read_bytes() == content
     assert log.read("events", ["2026-03-01"]).num_rows == 2 * len(rows)
+
+
+def test_a_log_whose_times_have_nanoseconds_is_known_for_what_it_has(tmp_path):
+    data = write_log(tmp_path / "given")
+    expected, events = Log(data).has, Log(data).read("events")
+    for path in (data / "events").rglob("*.parquet"):
+        rows = pq.ParquetFile(path).read()
+        times = pc.add(rows["timestamp"].cast(pa.timestamp("ns", "UTC")), pa.scalar(7, pa.duration("ns")))
+        pq.write_table(rows.set_column(rows.schema.get_field_index("timestamp"), "timestamp", times), path)
+    log = load(data, tmp_path)
+    assert log.has == expected
+    assert log.description["notes"] == []
+    assert log.read("events").equals(events)
 
 
 def test_a_log_with_one_time_is_split_by_query(tmp_path):

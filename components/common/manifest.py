@@ -99,10 +99,15 @@ def read_release_directory(directory: Path) -> Release:
             f"release {directory.name} has format {found}, that of {age} Towerline, and this one reads format "
             f"{FORMAT}: {remedy}, or make a new release with `python pipeline.py run`."
         )
-    try:
-        return Release(**body, directory=directory)
-    except TypeError as error:
-        raise BadInput(f"{directory / 'release.json'} is not a release manifest: {error}.") from error
+    fields = {item.name: item for item in dataclasses.fields(Release) if item.name != "directory"}
+    needed = {name for name, item in fields.items() if item.default is dataclasses.MISSING}
+    for names, what in ((needed - body.keys(), "lacks"), (body.keys() - fields.keys(), "has, unknown here,")):
+        if names:
+            raise BadInput(
+                f"{directory / 'release.json'} is not a release manifest of this Towerline: it {what} "
+                f"{', '.join(sorted(names))}; restore it, or make a new release."
+            )
+    return Release(**body, directory=directory)
 
 
 def fingerprint_files(directory: Path) -> dict[str, str]:
@@ -119,13 +124,18 @@ def fingerprint_files(directory: Path) -> dict[str, str]:
     }
 
 
+def check_files(release: Release) -> None:
+    """Raises BadInput naming the first file of a release that is missing; their content is not read."""
+    for name in release.files:
+        if not (release.directory / name).exists():
+            raise BadInput(f"release {release.release_id} misses its file {name}; roll back or rebuild it.")
+
+
 def verify_files(release: Release) -> None:
     """Raises BadInput naming the first file of a release that is missing or changed since the manifest was written."""
+    check_files(release)
     for name, expected in release.files.items():
-        path = release.directory / name
-        if not path.exists():
-            raise BadInput(f"release {release.release_id} misses its file {name}; roll back or rebuild it.")
-        if sha256_file(path) != expected:
+        if sha256_file(release.directory / name) != expected:
             raise BadInput(
                 f"release {release.release_id}: {name} was changed after it was made; roll back or rebuild it."
             )

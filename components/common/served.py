@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from components.common.errors import NotFound
-from components.common.manifest import current_release_id, list_release_ids
+from components.common.manifest import current_release_id, list_release_ids, releases_directory
 
 
 def served_release_id(workdir: Path) -> str:
@@ -12,6 +12,11 @@ def served_release_id(workdir: Path) -> str:
     workdir = Path(workdir).absolute()
     release_id = current_release_id(workdir)
     place = shlex.quote(str(workdir))
+    if release_id is None and list_release_ids(workdir) and (releases_directory(workdir) / "promoted.json").exists():
+        raise NotFound(
+            f"{workdir / 'current'} names no release; `python pipeline.py rollback --workdir {place}` serves the last "
+            "one again."
+        )
     if release_id is None:
         raise NotFound(f"{workdir} has no promoted release; `python pipeline.py run --workdir {place}` makes one.")
     if release_id not in list_release_ids(workdir):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.common.errors import BadInput, BadSetting, GateClosed, NotFound, TowerlineError
-from components.common.manifest import current_release_id, list_release_ids, read_release, verify_files
+from components.common.manifest import check_files, current_release_id, list_release_ids, read_release, verify_files
 from components.releases.garbage import collect_garbage, retire
 from components.releases.ledger import (
     Promotion,
@@ -100,7 +100,7 @@ def list_releases(workdir: Path) -> list[dict[str, Any]]:
 
     Keys: release_id, current (bool), state, model, simulated, created_at, parent, promoted_at (None if never). `state`
     is served, canary, standby (a rollback may serve it), withdrawn (rolled back), candidate (never promoted) or broken
-    (its manifest cannot be read; then `problem` says why).
+    (its manifest cannot be read, or a file is missing; then `problem` says which).
     """
     record, served = read_record(workdir), current_release_id(workdir)
     canary = read_rollout(workdir).get("canary")
@@ -121,8 +121,11 @@ def _settled_half_way(workdir: Path) -> str | None:
     """The served release after settling a change that was cut off, or None when there was none."""
     record, served = read_record(workdir), current_release_id(workdir)
     wanted = in_force(record)
-    if not wanted or served is None or wanted[-1] == served:
+    if not wanted or wanted[-1] == served:
         return None
+    if served is None:  # the pointer is lost: the last promotion whose release is there is finished again
+        settle(workdir)
+        return current_release_id(workdir)
     position = last_position(record, served)
     if position is not None:  # the promotion of a later release was cut off before anybody saw it
         point_at(workdir, withdraw(record, position), served)
@@ -159,6 +162,7 @@ def _state(release_id: str, served: str | None, canary: str | None, record: list
 def _described(workdir: Path, release_id: str) -> dict[str, Any]:
     try:
         release = read_release(workdir, release_id)
+        check_files(release)
     except TowerlineError as error:
         empty = {"model": "", "simulated": False, "created_at": "", "parent": None}
         return empty | {"state": "broken", "problem": str(error)}

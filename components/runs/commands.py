@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from components.common.errors import BadSetting, TowerlineError, disk_trouble
+from components.common.errors import BadSetting, NotFound, TowerlineError, disk_trouble
 from components.common.served import served_release_id
 from components.common.stopping import exit_code, stoppable, stopped_by
 from components.runs.arguments import build_parser
@@ -182,7 +182,13 @@ def _releases(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.releases.operations import list_releases
     from components.runs.show import print_releases
 
-    print_releases(list_releases(options.workdir), options.workdir, options.json)
+    releases = list_releases(options.workdir)
+    print_releases(releases, options.workdir, options.json)
+    if releases and not any(release["current"] for release in releases):
+        try:
+            served_release_id(options.workdir)
+        except NotFound as error:
+            print(error, file=sys.stderr)
     return 0
 
 

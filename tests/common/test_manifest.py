@@ -88,3 +88,14 @@ def test_a_foreign_manifest_is_refused(tmp_path, body):
     write_json(release.path("release.json"), body)
     with pytest.raises(BadInput, match="not a release manifest"):
         read_release(tmp_path, release.release_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [({"colour": 1}, "has, unknown here, colour"), ({"model": None}, "lacks model")]
+)
+def test_a_manifest_with_other_fields_names_them(tmp_path, change, what):
+    release = make_release(tmp_path)
+    body = {**read_json(release.path("release.json")), **change}
+    write_json(release.path("release.json"), {name: value for name, value in body.items() if value is not None})
+    with pytest.raises(BadInput, match=f"{what}; restore it, or make a new release"):
+        read_release(tmp_path, release.release_id)

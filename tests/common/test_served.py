@@ -30,3 +30,11 @@ def test_one_that_is_gone_leads_to_a_rollback(workdir, text):
     with pytest.raises(NotFound, match=r"no release that is there; `python pipeline\.py rollback --workdir") as raised:
         served_release_id(workdir)
     assert len(str(raised.value)) < 500
+
+
+def test_a_lost_pointer_leads_to_a_rollback_too(workdir):
+    (workdir / "releases" / "r1").mkdir(parents=True)
+    (workdir / "releases" / "r1" / "release.json").touch()
+    (workdir / "releases" / "promoted.json").write_text("[]")
+    with pytest.raises(NotFound, match=r"current names no release; `python pipeline\.py rollback --workdir"):
+        served_release_id(workdir)

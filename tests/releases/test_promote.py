@@ -133,6 +133,24 @@ def test_rollback_passes_over_a_broken_release(workdir, make, blessings):
     assert rollback(workdir) == A
 
 
+def test_rollback_finds_a_lost_pointer_again(workdir, make, blessings):
+    make(A, B)
+    promote(workdir, A, **blessings(A))
+    promote(workdir, B, **blessings(B))
+    (workdir / "current").unlink()
+    assert rollback(workdir) == current_release_id(workdir) == B
+    assert rollback(workdir) == current_release_id(workdir) == A
+
+
+def test_a_release_that_misses_a_file_is_listed_as_broken(workdir, make, blessings):
+    make(A)
+    promote(workdir, A, **blessings(A))
+    (workdir / "releases" / A / "index" / "vectors.npy").unlink()
+    (row,) = list_releases(workdir)
+    assert (row["current"], row["state"]) == (True, "broken")
+    assert row["problem"] == f"release {A} misses its file index/vectors.npy; roll back or rebuild it."
+
+
 def test_rollback_of_nothing_says_so(workdir):
     with pytest.raises(NotFound, match="holds no release"):
         rollback(workdir)

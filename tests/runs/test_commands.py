@@ -319,3 +319,14 @@ def test_a_broken_release_is_listed_with_what_is_wrong(tmp_path, capsys):
     assert "broken" in table
     assert "real" not in table
     assert "an older Towerline" in problem
+
+
+def test_releases_says_when_the_served_one_is_gone(tmp_path, capsys):
+    folder = tmp_path / "releases" / "20260501-030000-aaaaaa"
+    folder.mkdir(parents=True)
+    (folder / "release.json").write_text("{}")
+    (tmp_path / "current").write_text("20260502-030000-bbbbbb")
+    assert main(lambda **_: None, ["releases", "--json", "--workdir", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)[0]["release_id"] == folder.name
+    assert "names '20260502-030000-bbbbbb', which is no release that is there" in shown.err

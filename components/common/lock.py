@@ -12,15 +12,15 @@ from components.common.errors import WorkdirBusy
 
 
 @contextlib.contextmanager
-def workdir_lock(workdir: Path, purpose: str) -> Iterator[None]:
-    """Holds `<workdir>/lock` while the block runs; raises WorkdirBusy naming the owner's pid, work and start time.
+def workdir_lock(workdir: Path, purpose: str, name: str = "lock") -> Iterator[None]:
+    """Holds `<workdir>/<name>` while the block runs; raises WorkdirBusy naming the owner's pid, work and start time.
 
     The lock is `flock`: a killed owner releases it, so no stale lock can be left behind. The file's text only tells
     people who the owner is.
     """
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / "lock", "a+", encoding="utf-8") as file:
+    with open(workdir / name, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,6 +10,7 @@ from cronsim import CronSim, CronSimError
 
 from components.common.errors import BadInput, BadSetting, TowerlineError, disk_trouble
 from components.common.files import read_json, write_json
+from components.common.lock import workdir_lock
 
 _LOOK_SECONDS = 60.0
 """How often the clock is looked at: a machine that slept, or whose clock was set, must not be late."""
@@ -53,9 +54,13 @@ def run_nightly(cron: str, workdir: Path, start: Callable[[], int], wait: Callab
     The time and outcome of the last start are kept in `<workdir>/schedule.json`: a machine that was off at night, or
     was killed during the run, catches up one run when it comes back. Runs follow each other; a run that lasts past the
     next time delays it. `wait(seconds)` returns True to end (default: never, an interrupt ends it). It is asked for a
-    minute at most.
+    minute at most. Raises WorkdirBusy for a second schedule of the same work directory.
     """
-    wait = wait or threading.Event().wait
+    with workdir_lock(workdir, f'schedule "{cron}"', "schedule.lock"):
+        return _every_night(cron, workdir, start, wait or threading.Event().wait)
+
+
+def _every_night(cron: str, workdir: Path, start: Callable[[], int], wait: Callable[[float], bool]) -> int:
     path = workdir / "schedule.json"
     said: datetime | None = None
     while True:

@@ -112,3 +112,13 @@ def test_a_full_disk_does_not_end_the_schedule(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("components.runs.schedule.write_json", full)
     assert nights(tmp_path, start=lambda: 1 / 0) == [60, 60]
     assert "trying again in a minute" in capsys.readouterr().err
+
+
+def test_a_second_schedule_of_a_work_directory_is_refused(tmp_path):
+    def second(_):
+        with pytest.raises(WorkdirBusy, match=r'is held by process \d+ \(schedule "0 3 \* \* \*"\)'):
+            run_nightly(THREE, tmp_path, lambda: 0, wait=lambda seconds: True)
+        return True
+
+    assert run_nightly(THREE, tmp_path, lambda: 0, wait=second) == 0
+    assert run_nightly(THREE, tmp_path, lambda: 0, wait=lambda seconds: True) == 0

@@ -78,6 +78,7 @@ class Store:
         self.outcomes = {key: Outcome(**value) for key, value in body.get("partitions", {}).items()}
         self.accepted = [(str(name), str(scope)) for name, scope in body.get("accepted", [])]
         self.source = str(body.get("source", ""))
+        self.newest: str | None = body.get("newest_day")
 
     def __bool__(self) -> bool:
         return self.path is not None

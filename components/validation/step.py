@@ -86,7 +86,7 @@ def run(
             judge_rows(night, alarms)
             judge_days(night, newest, alarms)
             compared = judge_distributions(night, newest, alarms)
-            notes += _comparison_notes(night, compared)
+            notes += _comparison_notes(night, compared, newest)
             days = day_figures(night) if night.rules.days else []
             suites = _suites(night, Log(good), alarms, notes)
             body = _verdict(night, alarms, notes, newest, compared)
@@ -113,13 +113,16 @@ def _suites(night: Night, checked: Log, alarms: Alarms, notes: list[str]) -> lis
     return results
 
 
-def _comparison_notes(night: Night, compared: Compared) -> list[str]:
+def _comparison_notes(night: Night, compared: Compared, newest: str | None) -> list[str]:
     store: Store = night.earlier
     notes = [*compared.notes]
     if len(compared.days) > 1:
         notes.append(f"{len(compared.days)} days are new since the served release; each was compared.")
     if store and store.source != str(night.log.description.get("source", "")):
         notes.append(f"The served release comes from the source {store.source!r}: it was not compared with this log.")
+    elif night.rules.days and newest is not None and store.newest is not None and newest <= store.newest:
+        went_back = f": the log ends on {newest}" if newest < store.newest else ""
+        notes.append(f"No day is newer than {store.newest}, the newest that the served release knows{went_back}.")
     if not compared.baselines:
         notes.append("There is nothing to compare with yet: drift was not checked.")
     if night.reused:

@@ -165,3 +165,14 @@ def test_a_log_of_another_source_is_not_compared(nights: Path, tmp_path: Path) -
     result = validate(log, tmp_path / "run", previous=nights / "old" / "run" / "statistics")
     assert result.open
     assert any("'test shop'" in note for note in result.verdict["notes"])
+
+
+def test_a_night_without_a_new_day_says_so(nights: Path, tmp_path: Path) -> None:
+    new, old = nights / "new" / "log", nights / "old"
+    before = validate(new, tmp_path / "before", previous=old / "run" / "statistics")
+    assert not any("No day is newer" in note for note in before.verdict["notes"])
+    same = validate(new, tmp_path / "same", previous=before.folder / "statistics")
+    assert f"No day is newer than {day_name(5)}, the newest that the served release knows." in same.verdict["notes"]
+    back = validate(old / "log", tmp_path / "back", previous=before.folder / "statistics")
+    said = f"the newest that the served release knows: the log ends on {day_name(4)}."
+    assert any(note.endswith(said) for note in back.verdict["notes"])

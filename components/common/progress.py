@@ -65,9 +65,9 @@ class Progress:
             left = (self.total - self.done) / rate if rate else 0.0
             bar = "█" * int(share * _BAR_WIDTH) + "░" * (_BAR_WIDTH - int(share * _BAR_WIDTH))
             text = f"{self.label} {bar} " if self._terminal else f"{self.label}: "
-            text += f"{share:4.0%} {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {_clock(left)} left"
+            text += f"{share:4.0%} {self.done:,}/{self.total:,} {self.unit}, {_per_second(rate)}, {_clock(left)} left"
         else:
-            text += f" {self.unit}, {rate:,.0f}/s"
+            text += f" {self.unit}, {_per_second(rate)}"
         if self._note:
             text += f", {self._note}"
         self._out.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
@@ -93,6 +93,10 @@ def _output() -> tuple[IO[str], bool]:
     except OSError:
         return sys.stderr, sys.stderr.isatty()
     return out, out.isatty()
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
 def _clock(seconds: float) -> str:

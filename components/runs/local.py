@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,10 +16,16 @@ from components.common.stopping import exit_code
 from components.runs.console import RunConsole
 from components.runs.outputs import forget_changed_outputs, remove_old_outputs
 from components.runs.report import write_report
-from components.runs.state import RunRequest, finish_run, settle_killed_runs, start_run, stop_run
+from components.runs.state import (
+    RunRequest,
+    finish_run,
+    settle_killed_runs,
+    start_run,
+    stop_run,
+    without_colours,
+)
 
 _PATIENCE_SECONDS = 5.0  # for tasks that are told to stop to put their files in order
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, arguments: dict[str, str]) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
                 try:
                     _execute(dag, outputs, {**arguments, "workdir": str(workdir)})
                 except RuntimeError as error:
-                    failure = _ANSI.sub("", str(error))
+                    failure = without_colours(str(error))
                 except OSError as error:
                     failure = f"{disk_trouble(error)}."
                 except KeyboardInterrupt:

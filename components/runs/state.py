@@ -16,6 +16,7 @@ from components.common.processes import is_alive
 from components.common.records import read_task_records
 from components.common.stopping import stopped_by
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TASKS = (
     "inspect_inputs",
     "load_log",
@@ -86,7 +87,7 @@ def finish_run(folder: Path, served_now: str | None, failure: str = "") -> dict[
     the command: 0, 3 for a closed gate, else that of the task's error, 1 for one that nobody expected.
     """
     run = read_json(folder / "run.json")
-    tasks = task_table(read_task_records(folder), failed=bool(failure))
+    tasks = task_table(read_task_records(folder))
     stopped = next((task for task in tasks if task["state"] in ("closed", "failed", "killed")), None)
     finished = tasks[-1]["state"] == "done"
     run["tasks"] = tasks
@@ -119,7 +120,7 @@ def stop_run(folder: Path, code: int) -> dict[str, Any]:
     return run
 
 
-def task_table(records: Mapping[str, Mapping[str, Any]], failed: bool = True) -> list[dict[str, Any]]:
+def task_table(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row a task in DAG order: state (done, reused, closed, failed, killed, not reached), seconds, notes, figures.
 
     A task without a record was answered from the cache when a later task has one; otherwise it was not reached. A
@@ -257,5 +258,10 @@ def log_tail(folder: Path, lines: int = 12) -> str:
     path = folder / "log.txt"
     if not path.exists():
         return ""
-    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = without_colours(path.read_text(encoding="utf-8", errors="replace")).splitlines()
     return "\n".join(line for line in text[-lines:] if line.strip())
+
+
+def without_colours(text: str) -> str:
+    """The text without a terminal's colour codes, which kfp writes anywhere."""
+    return _COLOURS.sub("", text)

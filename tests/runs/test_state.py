@@ -8,6 +8,7 @@ from components.runs.state import (
     find_run,
     finish_run,
     list_runs,
+    log_tail,
     settle_killed_runs,
     start_run,
     stop_run,
@@ -133,3 +134,8 @@ def test_a_killed_run_took_as_long_as_it_lived(tmp_path):
     assert find_run(tmp_path, "run-1")[1]["seconds"] == 90.0
     settle_killed_runs(tmp_path)
     assert read_json(folder / "run.json")["seconds"] == 90.0
+
+
+def test_the_tail_of_a_log_has_no_colour_codes(tmp_path):
+    (tmp_path / "log.txt").write_text("one\n\nTask \x1b[96m'train-towers'\x1b[0m failed\n")
+    assert log_tail(tmp_path, lines=2) == "Task 'train-towers' failed"

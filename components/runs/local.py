@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
     folder = workdir / "runs" / request.run_id
     outputs = workdir / "outputs"
     with workdir_lock(workdir, f"run {request.run_id}"):
-        settle_killed_runs(workdir)
+        for killed in settle_killed_runs(workdir):
+            _remove_scratch(killed)
         collect_garbage(workdir)
         forget_changed_outputs(outputs)
         start_run(folder, request, current_release_id(workdir))
@@ -60,7 +62,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
         try:
             with (
                 adopted_orphans(),
-                _scratch() as scratch,
+                _scratch(request.run_id) as scratch,
                 _environment({**environment, "TMPDIR": scratch}),
                 console,
                 _captured(folder / "log.txt"),
@@ -99,9 +101,15 @@ def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) 
         dag(**arguments)
 
 
-def _scratch() -> tempfile.TemporaryDirectory[str]:
+def _scratch(run_id: str) -> tempfile.TemporaryDirectory[str]:
     """A folder for the tasks' temporary files: kfp makes one for each and removes none."""
-    return tempfile.TemporaryDirectory(prefix="towerline-run-", ignore_cleanup_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"towerline-{run_id}-", ignore_cleanup_errors=True)
+
+
+def _remove_scratch(run_id: str) -> None:
+    """Removes what a killed run left of its own."""
+    for path in Path(tempfile.gettempdir()).glob(f"towerline-{run_id}-*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from components.common.lock import workdir_lock
 from components.runs import local
 from components.runs.commands import main
-from components.runs.state import find_run, settle_killed_runs
+from components.runs.state import RunRequest, find_run, settle_killed_runs, start_run
 
 
 @pytest.fixture
@@ -75,6 +76,18 @@ def test_what_tasks_leave_in_the_temporary_folder_goes_with_the_run(tmp_path, ca
     run(tmp_path)
     assert not Path(made[0]).exists()
     assert os.environ["TMPDIR"] == str(tmp_path / "is-not-there")
+
+
+def test_what_a_killed_run_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, other = tmp_path / "towerline-run-1-x", tmp_path / "towerline-run-11-x"
+    for folder in (killed, other):
+        (folder / "of a task").mkdir(parents=True)
+    start_run(tmp_path / "runs" / "run-1", RunRequest("run-1", "marketplace", "", "mgdspr", {}), None)
+    monkeypatch.setattr(local, "_execute", lambda *_: None)
+    run(tmp_path)
+    assert not killed.exists()
+    assert other.exists()
 
 
 @pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

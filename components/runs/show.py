@@ -17,6 +17,8 @@ from components.common.files import read_json
 from components.runs.advice import command, next_steps
 from components.runs.console import STYLE
 
+_NARROW = 60
+_WHOLE = ("release", "run", "stage", "product", "state")  # what a person copies or looks for
 _PLAIN_WIDTH = 400  # a log file or a pipe wraps nothing
 
 
@@ -158,7 +160,7 @@ def _print_table(
     drawn = {} if console.is_terminal else {"box": None, "pad_edge": False}
     table = Table(title=escape(title) or None, title_justify="left", **drawn)  # type: ignore[arg-type]
     for name in head:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in _WHOLE)
     for row in rows:
         table.add_row(*(str(cell) if n in markup else escape(cell or "") for n, cell in enumerate(row)))
     console.print(table)
@@ -180,5 +182,8 @@ class _Console(Console):
 
 
 def _console() -> Console:
+    """The terminal's console; plain lines where there is none, or one too narrow for a table, which wraps them itself."""
     console = _Console(highlight=False)
-    return console if console.is_terminal else _Console(highlight=False, width=_PLAIN_WIDTH)
+    if console.is_terminal and console.width >= _NARROW:
+        return console
+    return _Console(highlight=False, width=_PLAIN_WIDTH, force_terminal=False)

@@ -330,3 +330,15 @@ def test_releases_says_when_the_served_one_is_gone(tmp_path, capsys):
     shown = capsys.readouterr()
     assert json.loads(shown.out)[0]["release_id"] == folder.name
     assert "names '20260502-030000-bbbbbb', which is no release that is there" in shown.err
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_narrow_terminal_shows_ids_whole(tmp_path, capsys, monkeypatch, columns):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", columns)
+    folder = tmp_path / "releases" / "20260501-030000-aaaaaa"
+    folder.mkdir(parents=True)
+    (folder / "release.json").write_text("{}")
+    print_releases(list_releases(tmp_path), tmp_path, as_json=False)
+    table, _, _ = capsys.readouterr().out.partition(str(folder))
+    assert folder.name in table

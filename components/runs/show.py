@@ -182,7 +182,7 @@ class _Console(Console):
 
 
 def _console() -> Console:
-    """The terminal's console; plain lines where there is none, or one too narrow for a table, which wraps them itself."""
+    """The terminal's console; plain lines where there is none, or where it is too narrow for a table."""
     console = _Console(highlight=False)
     if console.is_terminal and console.width >= _NARROW:
         return console

@@ -22,6 +22,7 @@ def objects_of(path: Path, kind: str) -> list[dict[str, Any]]:
 def object_of(path: Path, kind: str) -> dict[str, Any]:
     """The one object of a kind in a YAML file, with its namespace. Raises NotFound or BadInput."""
     found = objects_of(path, kind)
-    if len(found) != 1 or not found[0]["metadata"].get("namespace"):
+    metadata = found[0].get("metadata") if len(found) == 1 else None
+    if not isinstance(metadata, dict) or not metadata.get("namespace"):
         raise BadInput(f"{path} must hold one {kind} with its namespace: build it with kubectl kustomize.")
     return found[0]

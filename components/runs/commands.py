@@ -44,7 +44,8 @@ def main(dag: Callable[..., Any], arguments: list[str] | None = None) -> int:
 
 
 def _complain(options: argparse.Namespace, sentence: str, code: int) -> int:
-    print(f"{options.command}: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        print(f"{options.command}: {sentence}", file=sys.stderr)
     return code
 
 

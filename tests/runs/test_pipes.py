@@ -34,6 +34,10 @@ def test_output_that_could_not_be_written_is_an_error(tmp_path):
     assert len(said.splitlines()) == 1
 
 
+def test_an_error_that_nobody_can_be_told_keeps_its_exit_code(tmp_path):
+    assert bash(f"{COMMAND} rollback --workdir {tmp_path} 2> /dev/full")[0] == 2
+
+
 def test_closed_streams_change_no_exit_code(tmp_path):
     assert bash(f"{COMMAND} releases --workdir {tmp_path} >&- 2>&- <&-") == (0, "", "")
     assert bash(f"{COMMAND} rollback --workdir {tmp_path} 2>&-") == (2, "", "")

@@ -38,19 +38,16 @@ _LIVE_FILE_SECONDS = 60.0  # another process may be about to rename a younger fi
 def retire(workdir: Path, keep: int = KEEP, drop: DropCollection = drop_from_server) -> list[str]:
     """Removes releases that nobody may need: all but the served one, the last `keep` in force, and a canary.
 
-    A candidate that was never promoted stays while it is newer than the served release: a run may be testing it.
-    Returns the ids that went. When the index does not answer, the release is gone from the list and the rest of it is
-    finished by the next `collect_garbage`.
+    Of the candidates that were never promoted and are newer than the served release the last `keep` stay: a run may be
+    testing one, and a gate that stays closed night after night fills no disk. Returns the ids that went. When the index
+    does not answer, the release is gone from the list and the rest of it is finished by the next `collect_garbage`.
     """
     with releases_lock(workdir):
         record = settle(workdir)
-        kept = servable(workdir, record, keep)
-        served = current_release_id(workdir)
-        known = {entry.release for entry in record}
+        kept = servable(workdir, record, keep) | _candidates(workdir, record, keep)
         gone = []
         for release_id in list_release_ids(workdir):
-            candidate = release_id not in known and (served is None or not _older(workdir, release_id, served))
-            if release_id in kept or candidate or is_held(workdir, release_id):
+            if release_id in kept or is_held(workdir, release_id):
                 continue
             directory = release_directory(workdir, release_id)
             os.rename(directory, directory.with_name(f"{_RETIRED}{release_id}"))
@@ -70,6 +67,18 @@ def servable(workdir: Path, record: list[Promotion], keep: int = KEEP) -> set[st
             latest.append(release_id)
     wanted = {current_release_id(workdir), rollout.get("stable"), rollout.get("canary"), *latest[: max(1, keep)]}
     return {release_id for release_id in wanted if release_id}
+
+
+def _candidates(workdir: Path, record: list[Promotion], keep: int) -> set[str]:
+    """The last releases that were never promoted and are not older than the served one."""
+    served = current_release_id(workdir)
+    promoted = {entry.release for entry in record}
+    newer = [
+        release_id
+        for release_id in list_release_ids(workdir)
+        if release_id not in promoted and (served is None or not _older(workdir, release_id, served))
+    ]
+    return set(newer[-max(1, keep) :])
 
 
 def collect_garbage(workdir: Path, drop: DropCollection = drop_from_server) -> list[str]:

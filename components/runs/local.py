@@ -37,7 +37,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
     own log goes to `runs/<run id>/log.txt`. A KeyboardInterrupt goes on, when no process of the run is left and its
     `run.json` and report say that it was stopped.
     """
-    from components.releases.operations import collect_garbage
+    from components.releases.operations import collect_garbage, retire
 
     workdir = workdir.absolute()
     folder = workdir / "runs" / request.run_id
@@ -46,6 +46,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
         for killed in settle_killed_runs(workdir):
             _remove_scratch(killed)
         collect_garbage(workdir)
+        retire(workdir)
         forget_changed_outputs(outputs)
         start_run(folder, request, current_release_id(workdir))
         console = RunConsole(folder)

@@ -59,6 +59,15 @@ def test_a_candidate_newer_than_the_served_release_may_be_under_test_and_stays(w
     assert listed(workdir) == [B, C]
 
 
+def test_candidates_behind_a_gate_that_stays_closed_do_not_pile_up(workdir, make, blessings):
+    make(A, B, C, D)
+    promote(workdir, A, **blessings(A))
+    with hold_candidate(workdir, B):
+        assert retire(workdir) == []
+    assert retire(workdir) == [B]
+    assert listed(workdir) == [A, C, D]
+
+
 def test_nothing_is_retired_before_the_first_promotion(workdir, make):
     make(A, B)
     assert retire(workdir) == []

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.features.synthetic_log import SHOPPERS, write_log
-from components.features.buckets import literal
+from components.features.buckets import connect, literal
 from components.features.examples import write_lists
 from components.features.repository import PointInTimeJoin
 from components.features.schema import FEATURES, SHOPPER, SNAPSHOT_TIME, SPLITS, TIMESTAMP
@@ -61,8 +61,14 @@ def whole_path(folder: Path) -> Work:
 def feast_join(folder: Path) -> Work:
     """Feast's join alone: all searches of the examples to all their snapshots on disk, in one call."""
     searches = _searches(folder)
-    join = PointInTimeJoin(folder / "feast-alone", FeatureSettings(memory_limit_mb=_FEAST_MB))
-    return lambda: join(_moments(folder), searches[SHOPPER], searches[SNAPSHOT_TIME]).num_rows
+    rows = pa.array(range(searches.num_rows))
+
+    def work() -> int:
+        with connect(folder, FeatureSettings(memory_limit_mb=_FEAST_MB)) as connection:
+            join = PointInTimeJoin(folder / "feast-alone", connection)
+            return join(_moments(folder), searches[SHOPPER], searches[SNAPSHOT_TIME], rows).num_rows
+
+    return work
 
 
 def duckdb_join(folder: Path) -> Work:
@@ -165,8 +171,10 @@ def _warm_up() -> None:
         row = pa.table({SHOPPER: ["u"], "us": pa.array([1], pa.int64()), "query": ["q"]})
         tracks = ShopperTracks(BEHAVIOURS.empty_table(), row, FeatureSettings())
         write_lists(tracks.latest(), Path(name) / "latest.parquet")
-        join = PointInTimeJoin(Path(name) / "feast", FeatureSettings())
-        join(Path(name) / "latest.parquet", pa.array(["u"]), pa.array([2]).cast(TIMESTAMP))
+        shopper, moment = pa.chunked_array([["u"]]), pa.chunked_array([[2]]).cast(TIMESTAMP)
+        with connect(Path(name), FeatureSettings()) as connection:
+            join = PointInTimeJoin(Path(name) / "feast", connection)
+            join(Path(name) / "latest.parquet", shopper, moment, pa.array([0]))
 
 
 def _searches(folder: Path) -> pa.Table:

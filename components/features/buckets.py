@@ -86,14 +86,12 @@ class Buckets:
 
 
 @contextlib.contextmanager
-def work_directory(
-    folder: Path, ends: tuple[tuple[int, int], ...], log: Log, settings: FeatureSettings
-) -> Iterator[Buckets]:
-    """The log laid out in a new folder, which is removed afterwards; see `lay_out`."""
+def work_directory(folder: Path, settings: FeatureSettings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that works in a new folder, which is removed afterwards."""
     folder.mkdir()
     connection = connect(folder, settings)
     try:
-        yield lay_out(log, folder, ends, settings, connection)
+        yield connection
     finally:
         connection.close()
         shutil.rmtree(folder)
@@ -207,9 +205,8 @@ def _measure(
     return max(1, -(-int(elements) // settings.bucket_elements)), log_end
 
 
-def search_days(log: Log) -> list[date]:
+def search_days(log: Log, connection: duckdb.DuckDBPyConnection) -> list[date]:
     """The days (UTC) on which the log has searches."""
-    with duckdb.connect() as connection:
-        # Whole days since the epoch: a cast to a date would ask for the time zone of every row.
-        rows = connection.execute(f"SELECT DISTINCT epoch_us(timestamp) // {DAY_US} FROM {table_sql(log, 'searches')}")
-        return sorted(date(1970, 1, 1) + timedelta(days=day) for (day,) in rows.fetchall())
+    # Whole days since the epoch: a cast to a date would ask for the time zone of every row.
+    rows = connection.execute(f"SELECT DISTINCT epoch_us(timestamp) // {DAY_US} FROM {table_sql(log, 'searches')}")
+    return sorted(date(1970, 1, 1) + timedelta(days=day) for (day,) in rows.fetchall())

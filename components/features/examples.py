@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from components.features.buckets import Buckets
 from components.features.outcomes import engaged_outcomes
 from components.features.repository import PointInTimeJoin
-from components.features.schema import EXAMPLE_HISTORY, EXAMPLES, SHOPPER, SNAPSHOT_TIME, SNAPSHOTS, SPLITS, TIMESTAMP
+from components.features.schema import (
+    EXAMPLE_HISTORY,
+    EXAMPLES,
+    FEATURES,
+    SHOPPER,
+    SNAPSHOT_TIME,
+    SNAPSHOTS,
+    SPLITS,
+    TIMESTAMP,
+)
 from components.features.settings import FeatureSettings
 from components.features.snapshots import ShopperTracks, lists_of
 from components.features.splits import Split
@@ -25,6 +34,7 @@ from components.features.splits import Split
 _ROW_GROUP = 8192
 _STEPS, _STEP = (4, 8, 16, 32), 64
 _PAIRS_A_SEARCH, _FEW_PAIRS = 4, 100_000
+_NO_FEATURES = pa.schema([("row", pa.int64()), *FEATURES.items()]).empty_table()
 STORAGE: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
@@ -97,19 +107,18 @@ def bucket_examples(
     tracks = ShopperTracks(buckets.behaviours(bucket), searches.filter(pc.is_valid(searches["user_id"])), settings)
     write_lists(tracks.latest(), sources / f"latest-{bucket:05d}.parquet")
     rounds = search_rounds(engaged["user_id"])
-    pieces, places, snapshots = [EXAMPLES.empty_table()], [np.zeros(0, dtype=np.int64)], 0
+    features, snapshots = [_NO_FEATURES], 0
     for number in np.unique(rounds):
-        chosen = np.flatnonzero(rounds == number)
-        part = engaged.take(pa.array(chosen))
+        chosen = pa.array(np.flatnonzero(rounds == number))
+        part = engaged.select(["user_id", "us"]).take(chosen)
         moments = tracks.snapshots(part["user_id"], part["us"].to_numpy())
         path = sources / f"moments-{bucket:05d}-{number:03d}.parquet"
         write_lists(moments, path)
-        pieces.append(_examples(part, _histories(join, path, part)))
-        places.append(chosen)
+        features.append(join(path, part["user_id"], part["us"].cast(TIMESTAMP), chosen))
         snapshots += moments.num_rows
     # A shopper's searches side by side: their histories repeat each other, which is what zstd makes small.
-    order = np.argsort(np.concatenate(places))[by_split]
-    return pa.concat_tables(pieces).take(pa.array(order)), assigned[by_split], snapshots
+    histories = _histories(pa.concat_tables(features), by_split)
+    return _examples(engaged.take(pa.array(by_split)), histories), assigned[by_split], snapshots
 
 
 def search_rounds(shoppers: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -157,9 +166,14 @@ def _with_columns(table: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedAr
     return table
 
 
-def _histories(join: PointInTimeJoin, snapshots: Path, searches: pa.Table) -> dict[str, pa.ListArray]:
-    features = join(snapshots, searches["user_id"], searches["us"].cast(TIMESTAMP))
-    return {name: _no_nulls(features[feature].cast(kind)) for name, (feature, kind) in EXAMPLE_HISTORY.items()}
+def _histories(features: pa.Table, rows: NDArray[np.int64]) -> dict[str, pa.ListArray]:
+    """The histories of these rows [n] out of features in any order, each with the `row` it is of."""
+    place = np.full(len(rows), -1)
+    place[features["row"].to_numpy()] = np.arange(features.num_rows)
+    places = pa.array(place[rows], mask=place[rows] < 0)
+    return {
+        name: _no_nulls(features[feature].take(places).cast(kind)) for name, (feature, kind) in EXAMPLE_HISTORY.items()
+    }
 
 
 def _no_nulls(lists: pa.ChunkedArray) -> pa.ListArray:

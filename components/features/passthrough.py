@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,11 +16,11 @@ from components.features.splits import MINIMUM_DAYS, QuerySplit, Split, TimeSpli
 from components.logs.contract import Log
 
 
-def choose_split(log: Log, left_out: list[str]) -> Split:
+def choose_split(log: Log, left_out: list[str], connection: duckdb.DuckDBPyConnection) -> Split:
     """The split a log asks for; by query when it has too few days for one by time, which `left_out` then says."""
     if log.split == "query" or not log.has["times"]:
         return QuerySplit()
-    split = TimeSplit.of_days(search_days(log))
+    split = TimeSplit.of_days(search_days(log, connection))
     if split is not None:
         return split
     left_out.append(

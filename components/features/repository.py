@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,6 +24,7 @@ from components.features.schema import FEATURES, HISTORY_VIEW, PROJECT, SERVICE,
 from components.features.settings import FeatureSettings
 
 if TYPE_CHECKING:
+    import duckdb
     from feast import FeatureStore, RepoConfig
 
 SETTINGS_FILE = "settings.json"
@@ -137,17 +137,18 @@ def fill_with_engine(environment: str, directory: Path, start_us: int, end_us: i
 class PointInTimeJoin:
     """Feast's join of searches to the snapshots available at their time, bucket by bucket, in a registry of its own."""
 
-    def __init__(self, work: Path, settings: FeatureSettings) -> None:
-        self._work, self._settings = work, settings
+    def __init__(self, work: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self._work, self._connection = work, connection
         work.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, snapshots: Path, shoppers: pa.Array | pa.ChunkedArray, times: pa.Array) -> pa.Table:
-        """The features of each (shopper, time), in the order given; null where there is no snapshot or no shopper.
+    def __call__(self, snapshots: Path, shoppers: pa.ChunkedArray, times: pa.ChunkedArray, rows: pa.Array) -> pa.Table:
+        """FEATURES and `row` of each (shopper, time) that has a shopper; features are null where there is no snapshot.
 
-        Args: snapshots: one Parquet file. shoppers: string [n], null unknown. times: timestamp us UTC [n].
+        Args: snapshots: one Parquet file. shoppers: string [n], null unknown. times: timestamp us UTC [n]. rows: int64
+        [n], a number for each, since Feast does not keep the order of rows.
 
-        Feast does not keep the order of rows (a row number is carried along), and its DuckDB store reads through the
-        process-wide ibis connection, which is replaced by one with a memory limit and closed afterwards.
+        Feast's DuckDB store reads through the process-wide ibis connection, which is replaced by this room's, with its
+        memory limit, for as long as the call takes.
         """
         feast = import_feast()
         import ibis
@@ -163,14 +164,10 @@ class PointInTimeJoin:
             online_store=None,
             entity_key_serialization_version=3,
         )
-        row = pa.array(np.arange(len(times)))
-        asked = pa.table({SHOPPER: shoppers, SNAPSHOT_TIME: times, "row": row}).filter(pc.is_valid(shoppers))
+        asked = pa.table({SHOPPER: shoppers, SNAPSHOT_TIME: times, "row": rows}).filter(pc.is_valid(shoppers))
         previous = ibis.options.default_backend
-        connection = ibis.duckdb.connect(
-            memory_limit=f"{self._settings.memory_limit_mb}MB", temp_directory=str(self._work / "spill")
-        )
         try:
-            ibis.set_backend(connection)
+            ibis.set_backend(ibis.duckdb.from_connection(self._connection))
             store = open_store(config)
             store.apply(define(str(snapshots)).objects())
             strings = {pa.string(): pd.ArrowDtype(pa.string())}
@@ -178,7 +175,4 @@ class PointInTimeJoin:
             joined = store.get_historical_features(frame, store.get_feature_service(SERVICE)).to_arrow()
         finally:
             ibis.options.default_backend = previous
-            connection.disconnect()
-        place = np.full(len(times), -1)
-        place[joined["row"].to_numpy()] = np.arange(joined.num_rows)
-        return joined.select(list(FEATURES)).take(pa.array(place, mask=place < 0))
+        return joined.select(["row", *FEATURES])

@@ -114,20 +114,20 @@ class ShopperTracks:
         seen = np.flatnonzero(known.is_valid().to_numpy(zero_copy_only=False))
         shopper = known.drop_null().to_numpy().astype(np.int64)
         moment = np.asarray(times, dtype=np.int64)[seen]
-        last = np.maximum(
-            self._done.last_time(*self._done.before(shopper, moment)),
-            self._asked.last_time(*self._asked.before(shopper, moment)),
-        )
+        done, asked = self._done.before(shopper, moment), self._asked.before(shopper, moment)
+        last = np.maximum(self._done.last_time(*done), self._asked.last_time(*asked))
         some = np.flatnonzero(last != _NEVER)
         order = some[sequence_order(shopper[some], last[some])]
-        return self._available(shopper[order], last[order] + 1)
+        runs = [(start[order], end[order]) for start, end in (done, asked)]
+        return self._available(shopper[order], last[order] + 1, *runs)
 
-    def _available(self, shopper: Ints, available: Ints) -> pa.Table:
+    def _available(self, shopper: Ints, available: Ints, done: tuple[Ints, Ints], asked: tuple[Ints, Ints]) -> pa.Table:
+        """The snapshots [m] made of these runs [start, end) of behaviours and searches."""
         settings = self._settings
-        lengths, rows = _latest_rows(*self._done.before(shopper, available), settings.history_length)
+        lengths, rows = _latest_rows(*done, settings.history_length)
         product_ids, timestamps = self._done.lists(rows, lengths)
         actions = lists_of(lengths, self._actions[rows])
-        lengths, rows = _latest_rows(*self._asked.before(shopper, available), settings.recent_queries)
+        lengths, rows = _latest_rows(*asked, settings.recent_queries)
         queries, query_timestamps = self._asked.lists(rows, lengths)
         lengths, rows = self._bought_before(shopper, available)
         bought_product_ids, bought_timestamps = self._bought.lists(rows, lengths)

@@ -12,7 +12,7 @@ from components.common.files import staged_directory, write_json
 from components.common.progress import track
 from components.common.records import task_record
 from components.common.settings import as_overrides, from_overrides
-from components.features.buckets import Buckets, work_directory
+from components.features.buckets import Buckets, lay_out, work_directory
 from components.features.examples import ExampleWriter, bucket_examples, write_no_snapshots
 from components.features.graph import build_graph
 from components.features.materialise import materialise_histories
@@ -50,17 +50,18 @@ def build(log: Path, examples: Path, sources: Path, settings: str = "{}") -> dic
         task_record("build_features") as record,
         staged_directory(Path(examples)) as out,
         staged_directory(Path(sources)) as lake,
+        work_directory(lake / "work", options) as connection,
     ):
         source = Log(Path(log))
         left_out = [sentence for name, sentence in _ABSENT.items() if not source.has[name]]
-        split = choose_split(source, left_out)
+        split = choose_split(source, left_out, connection)
         common = {"feature_service": SERVICE, "simulated": source.simulated, "settings": as_overrides(options)}
-        with work_directory(lake / "work", split.ends, source, options) as buckets:
-            writer = _write_examples(source, split, buckets, out, lake / "shopper_history", options)
-            graph = build_graph(buckets.connection, out / "train.parquet", options)
-            pq.write_table(graph, out / "graph.parquet", compression="zstd")
-            ends = {"log_end_us": buckets.log_end_us, "snapshots": writer.snapshots}
-            write_json(lake / "sources.json", {**common, **ends})
+        buckets = lay_out(source, lake / "work", split.ends, options, connection)
+        writer = _write_examples(source, split, buckets, out, lake / "shopper_history", options)
+        graph = build_graph(connection, out / "train.parquet", options)
+        pq.write_table(graph, out / "graph.parquet", compression="zstd")
+        ends = {"log_end_us": buckets.log_end_us, "snapshots": writer.snapshots}
+        write_json(lake / "sources.json", {**common, **ends})
         figures = {f"{name}_rows": count for name, count in writer.rows.items()}
         figures |= {"snapshots": writer.snapshots, "products": write_products(source, out)}
         write_judgements(source, split, out)
@@ -83,7 +84,7 @@ def _write_examples(
 ) -> ExampleWriter:
     snapshots.mkdir()
     with_histories = log.has["users"] and log.has["times"]
-    join = PointInTimeJoin(buckets.folder / "feast", settings) if with_histories else None
+    join = PointInTimeJoin(buckets.folder / "feast", buckets.connection) if with_histories else None
     if join is None:
         write_no_snapshots(snapshots)
     with ExampleWriter(out) as writer:

@@ -5,11 +5,11 @@
 Parts: a request to a KServe model that does nothing but give a ready answer of as many products, the feature read, the
 query tower on ONNX Runtime (with its inputs put together), the search and relevance control. Whole: `retrieval:predict`
 on one connection, without cache. Each round takes the parts one after another and then the whole. Asked again and again
-by itself (`--apart`: KServe, the other parts, the whole), each would have the machine of another minute, and the model
-that does nothing would find all its code in the processor's caches, which no request does that works for milliseconds
-in between: so it takes a third of the time. Expected: at most 1.3 times the sum (ratio <= 1.3). Prints a JSON object
-for the median, which is what is meant, on a quiet machine, and for the 20th and 5th percentile: what others do on a
-busy machine only ever adds time, most of it to the longest part. Times are milliseconds.
+by itself (`--apart`: KServe, the other parts, the whole), each would have the machine of another minute, and a part
+that never pauses finds all it needs in the processor's caches, which no request does: it takes a half to two thirds of
+the time. Expected: at most 1.3 times the sum (ratio <= 1.3). Prints a JSON object for the median, which is what is
+meant, on a quiet machine, and for the 20th and 5th percentile: what others do on a busy machine only ever adds time,
+most of it to the longest part. Times are milliseconds.
 """
 
 import argparse

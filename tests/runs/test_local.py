@@ -52,9 +52,12 @@ def test_an_error_of_the_runner_is_the_runs_reason(tmp_path, capsys, ended_by, e
     assert (tmp_path / "runs" / shown["run"] / "report.html").exists()
 
 
-def test_a_run_that_was_stopped_says_so_at_once_and_is_over(tmp_path, capsys, ended_by):
+def test_a_run_that_was_stopped_says_so_at_once_and_is_over(tmp_path, capsys, monkeypatch, ended_by):
     ended_by(KeyboardInterrupt(signal.SIGTERM))
+    patience = []  # below this process there may be servers of other tests, so nothing is ended for real
+    monkeypatch.setattr(local, "end_descendants", patience.append)
     assert run(tmp_path) == 143
+    assert patience == [5.0]
     assert capsys.readouterr().err == "run: stopped by SIGTERM; what is served is whole.\n"
     folder, settled = find_run(tmp_path, "latest")
     assert (settled["state"], settled["exit_code"]) == ("killed", 143)

@@ -56,8 +56,9 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
             OWNER: str(os.getpid()),
             "GX_ANALYTICS_ENABLED": "false",
             "PYTHONUNBUFFERED": "1",
-            # Threads that wait by spinning stand still together when another process, such as a server, has a core.
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            # Threads that spin while they wait stand still together when another process, such as a server, has a core:
+            # after as many turns as OpenMP itself takes where there are more threads than cores, they sleep.
+            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),
         }
         failure = ""
         try:

@@ -93,13 +93,13 @@ def test_what_a_killed_run_left_in_the_temporary_folder_goes_with_the_next_run(t
     assert other.exists()
 
 
-@pytest.mark.parametrize(("own", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_a_tasks_threads_wait_without_spinning_unless_told_otherwise(tmp_path, capsys, monkeypatch, own, found):
+@pytest.mark.parametrize(("own", "found"), [(None, "1000"), ("30000", "30000")])
+def test_a_tasks_threads_spin_briefly_unless_told_otherwise(tmp_path, capsys, monkeypatch, own, found):
     seen = []
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
-    monkeypatch.setattr(local, "_execute", lambda *_: seen.append(os.environ["OMP_WAIT_POLICY"]))
+        monkeypatch.setenv("GOMP_SPINCOUNT", own)
+    monkeypatch.setattr(local, "_execute", lambda *_: seen.append(os.environ["GOMP_SPINCOUNT"]))
     run(tmp_path)
     assert seen == [found]
-    assert os.environ.get("OMP_WAIT_POLICY") == own
+    assert os.environ.get("GOMP_SPINCOUNT") == own

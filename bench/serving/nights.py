@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.files import read_json
+from components.common.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (
@@ -80,12 +81,8 @@ def _started_by(process: subprocess.Popen[bytes]) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         try:
-            if pid != process.pid and os.getsid(pid) == process.pid and not _is_zombie(folder):
+            if pid != process.pid and os.getsid(pid) == process.pid and is_alive(pid):
                 found.append(pid)
-        except (ProcessLookupError, FileNotFoundError):  # it has just ended
+        except ProcessLookupError:  # it has just ended
             continue
     return sorted(found, reverse=True)
-
-
-def _is_zombie(folder: Path) -> bool:
-    return (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z"

@@ -83,6 +83,7 @@ JUDGEMENTS = pa.schema(
 
 TABLES: dict[str, pa.Schema] = {"products": PRODUCTS, "searches": SEARCHES, "events": EVENTS, "judgements": JUDGEMENTS}
 PARTITIONED: tuple[str, ...] = ("searches", "events")
+_ADDED_BY_WRITERS = ("dt", "__index_level_0__")
 REQUIRED: dict[str, tuple[str, ...]] = {
     name: tuple(field.name for field in schema if not field.nullable) for name, schema in TABLES.items()
 }
@@ -185,6 +186,12 @@ def missing_column(table: str, column: str, path: Path, present: Sequence[str]) 
         f"Table {table}: the required column {column} is missing in {path} "
         f"(its columns are {', '.join(present)}); add it or rename the column that holds it."
     )
+
+
+def unknown_columns(table: str, present: Sequence[str]) -> list[str]:
+    """Columns of a file that nothing reads: the contract does not know them, and neither pandas nor Hive adds them."""
+    known = (*TABLES[table].names, *_ADDED_BY_WRITERS)
+    return [name for name in present if name not in known]
 
 
 def _subset(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from components.common.files import sha256_file
-from components.logs.contract import REQUIRED, TABLES, missing_column
+from components.logs.contract import REQUIRED, TABLES, missing_column, unknown_columns
 from components.validation.alarms import STOP, WARN, Finding
 from components.validation.checker import Across, Checker
 from components.validation.conform import Conformed, conform
@@ -13,8 +13,6 @@ from components.validation.reading import Piece, UnreadableFile, file_schema, re
 from components.validation.routing import Router
 from components.validation.rules import times_of
 from components.validation.summaries import SummaryBuilder, day_figures
-
-_ADDED_BY_WRITERS = ("dt", "__index_level_0__")
 
 
 class PartitionRun:
@@ -153,7 +151,7 @@ class PartitionRun:
             if name not in schema.names:
                 self.lacking.add(file)
                 self._note(Finding("missing_column", missing_column(table, name, Path(file), schema.names)))
-        unknown = [n for n in schema.names if n not in contract.names and n not in _ADDED_BY_WRITERS]
+        unknown = unknown_columns(table, schema.names)
         lacking = [name for name in contract.names if name not in schema.names]
         if unknown:
             hint = f"; the contract's {', '.join(lacking)} are absent" if lacking else ""

@@ -12,13 +12,12 @@ from components.common.errors import BadInput, NotFound
 from components.common.files import read_json
 from components.common.progress import track
 from components.common.records import TaskRecord
-from components.logs.contract import PARTITIONED, REQUIRED, TABLES, missing_column, open_parquet
+from components.logs.contract import PARTITIONED, REQUIRED, TABLES, missing_column, open_parquet, unknown_columns
 from components.logs.fitting import fit
 from components.logs.settings import LogSettings
 from components.logs.writer import LogWriter
 
 _CARRIED = ("simulated", "grades")
-_ADDED_BY_WRITERS = ("dt", "__index_level_0__")
 
 
 def files(data: Path) -> list[Path]:
@@ -72,8 +71,7 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
         table = _table(data, path)
         partition = path.parent.name if table in PARTITIONED else ""
         if table in PARTITIONED and not partition.startswith("dt="):
-            _by_day(path, table, writer)
-            unread = _unread(path, table)
+            unread = _by_day(path, table, writer)
             if unread:
                 record.note(f"Table {table}: {path} has columns that nothing reads: {', '.join(unread)}.")
         else:
@@ -121,14 +119,8 @@ def _read_start(path: Path, table: str) -> None:
                 fit(table, rows.filter(pc.is_valid(rows[name])), str(path))
 
 
-def _unread(path: Path, table: str) -> list[str]:
-    """Columns that the contract does not know; of a partitioned file the validation says so."""
-    known = (*TABLES[table].names, *_ADDED_BY_WRITERS)
-    with open_parquet(path, table) as file:
-        return [name for name in file.schema_arrow.names if name not in known]
-
-
-def _by_day(path: Path, table: str, writer: LogWriter) -> None:
+def _by_day(path: Path, table: str, writer: LogWriter) -> list[str]:
+    """Writes a file's rows into their days; returns its unknown columns, of which nobody else will tell."""
     with open_parquet(path, table) as file:
         for name in REQUIRED[table]:
             if name not in file.schema_arrow.names:
@@ -141,3 +133,4 @@ def _by_day(path: Path, table: str, writer: LogWriter) -> None:
             days = pc.strftime(rows["timestamp"], format="%Y-%m-%d")
             for day in pc.unique(days).to_pylist():
                 writer.write(table, rows.filter(pc.equal(days, day)), day)
+        return unknown_columns(table, file.schema_arrow.names)

@@ -25,11 +25,20 @@ _LOOK_SECONDS = 0.005
 
 def start_night(workdir: Path, seed: int) -> subprocess.Popen[bytes]:
     """A run in a session of its own; the same seed again reuses what an earlier night has made."""
+    temporary(workdir).mkdir(exist_ok=True)
     words = [sys.executable, "pipeline.py", "run", "--workdir", str(workdir)]
     for setting in (*SETTINGS, f"towers.seed={seed}"):
         words += ["--set", setting]
     null = subprocess.DEVNULL
-    return subprocess.Popen(words, cwd=ROOT, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    environment = {**os.environ, "TMPDIR": str(temporary(workdir))}
+    return subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdin=null, stdout=null, stderr=null, start_new_session=True
+    )
+
+
+def temporary(workdir: Path) -> Path:
+    """The folder of the nights' temporary files, which no completed night leaves anything in."""
+    return workdir / "temporary"
 
 
 def wait_for_end_of(task: str, night: subprocess.Popen[bytes], workdir: Path) -> bool:

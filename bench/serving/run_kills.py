@@ -12,9 +12,9 @@ comes first has completed. So a kill costs about half a night.
 
 After each kill: no process of it goes on; the served release is whole, has all products and gives its stored answers;
 the server gives them too, names the release it has, with its scores; no lock is held. After each completed night also:
-it promoted a release of all products, no run still says `running`, and nothing half-made is left. Counts are kept in
-W/kills.json, so that a later call goes on and adds to them. Prints an object a night and one for all; expected: 0 in
-every count of FAULTS.
+it promoted a release of all products, no run still says `running`, and nothing half-made and no temporary file is
+left. Counts are kept in W/kills.json, so that a later call goes on and adds to them. Prints an object a night and one
+for all; expected: 0 in every count of FAULTS.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.serving.kills import faults, leftovers
-from bench.serving.nights import VICTIMS, ended, kill, last_task, runs, start_night, wait_for_end_of
+from bench.serving.nights import VICTIMS, ended, kill, last_task, runs, start_night, temporary, wait_for_end_of
 from bench.serving.parts import process
 from components.common.files import read_json, write_json
 from components.common.manifest import current_release_id, read_release
@@ -42,7 +42,7 @@ from components.serving.smoke import instance
 
 FAULTS = (
     "orphans", "products lost", "wrong answers", "wrong replies", "lock left", "night failed", "still running",
-    "leftovers",
+    "leftovers", "temporary files",
 )  # fmt: skip
 KILLED_IN_ROW = 7
 _GONE_SECONDS = 60.0
@@ -137,6 +137,7 @@ class Nights:
             found["night failed"] += night.returncode != 0 or current_release_id(self.workdir) == before
             found["still running"] += any(run["state"] == "running" for run in runs(self.workdir))
             found["leftovers"] += bool(leftovers(self.workdir))
+            found["temporary files"] += any(temporary(self.workdir).iterdir())
         self._keep(found, completed)
         told |= {"completed": completed, "faults": {name: found[name] for name in FAULTS if found[name]}}
         if found["night failed"]:

@@ -65,6 +65,7 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
             with (
                 adopted_orphans(),
                 _scratch(request.run_id) as scratch,
+                _temporary_files_in(scratch),
                 _environment({**environment, "TMPDIR": scratch}),
                 console,
                 _captured(folder / "log.txt"),
@@ -104,8 +105,18 @@ def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) 
 
 
 def _scratch(run_id: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder for the tasks' temporary files: kfp makes one for each and removes none."""
+    """A folder for the run's temporary files: kfp makes one for each task and removes none."""
     return tempfile.TemporaryDirectory(prefix=f"towerline-{run_id}-", ignore_cleanup_errors=True)
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Those of this process too, which has looked at TMPDIR before."""
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _remove_scratch(run_id: str) -> None:

@@ -67,17 +67,21 @@ def test_a_run_that_was_stopped_says_so_at_once_and_is_over(tmp_path, capsys, mo
         assert settle_killed_runs(tmp_path) == []
 
 
-def test_what_tasks_leave_in_the_temporary_folder_goes_with_the_run(tmp_path, capsys, monkeypatch):
+def test_what_a_run_leaves_in_the_temporary_folder_goes_with_it(tmp_path, capsys, monkeypatch):
     made = []
 
     def execute(*_):
         made.append(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-        assert Path(made[0]).is_dir()
+        made.append(tempfile.mkdtemp())  # as kfp does in this process, for the run as a whole
+        assert all(Path(path).is_dir() for path in made)
 
     monkeypatch.setenv("TMPDIR", str(tmp_path / "is-not-there"))
     monkeypatch.setattr(local, "_execute", execute)
+    before = tempfile.gettempdir()
     run(tmp_path)
-    assert not Path(made[0]).exists()
+    assert not any(Path(path).exists() for path in made)
+    assert {str(Path(path).parent.parent) for path in made} == {before}
+    assert tempfile.gettempdir() == before
     assert os.environ["TMPDIR"] == str(tmp_path / "is-not-there")
 
 

@@ -96,6 +96,32 @@ def test_a_failed_trial_closes_the_circuit_again() -> None:
             call(guard, lambda: "fine")
 
 
+def test_while_one_call_tries_the_others_still_fail_at_once() -> None:
+    clock = Clock()
+    guard = Guard("store", 5.0, failures=1, pause_s=10.0, clock=clock)
+    with pytest.raises(DependencyDown):
+        call(guard, fail)
+    clock.now = 11.0
+    guard.enter()
+    with pytest.raises(DependencyDown, match="left alone"):
+        guard.enter()
+    guard.leave()
+    guard.answered()
+    assert call(guard, lambda: "fine") == "fine"
+
+
+def test_a_trial_that_finds_every_thread_hanging_is_made_again_when_one_comes_back() -> None:
+    clock = Clock()
+    guard = Guard("store", 5.0, threads=1, failures=1, pause_s=10.0, clock=clock)
+    guard.enter()
+    guard.late()
+    clock.now = 11.0
+    with pytest.raises(DependencyDown, match="under way"):
+        guard.enter()
+    guard.leave()
+    assert call(guard, lambda: "fine") == "fine"
+
+
 def test_a_wrong_request_is_no_failure_of_the_dependency() -> None:
     """A BadInput reaches the caller as it is and never closes the circuit."""
     guard = Guard("store", 5.0, failures=1)

@@ -1,8 +1,12 @@
 """The two cache designs: what is a hit, what is not, and what a promotion leaves."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from components.features.history import History
 from components.serving.cache import BoundedCache, Epochs
 from components.serving.metrics import Metrics
 from components.serving.replies import history_hash
@@ -39,20 +43,31 @@ def test_two_strangers_share_an_entry(by_features: World) -> None:
     assert len(by_features.tower.calls) == 1
 
 
+ASKED = SearchRequest("lamp", user_id="u1", session_id="s1", k=5)
+
+
+@pytest.mark.parametrize("cache", ["features", "session"])
 @pytest.mark.parametrize(
-    "other",
-    [
-        SearchRequest("lamps", user_id="u1", k=5),
-        SearchRequest("lamp", k=5),
-        SearchRequest("lamp", user_id="u1", k=6),
-        SearchRequest("lamp", user_id="u1", k=5, filter=(("brand", "Acme"),)),
-        SearchRequest("lamp", user_id="u1", k=5, country="DE"),
-    ],
-)
-def test_anything_the_tower_or_the_index_sees_is_in_the_key(by_features: World, other: SearchRequest) -> None:
-    by_features.one(SearchRequest("lamp", user_id="u1", k=5))
-    by_features.one(other)
-    assert len(by_features.index.calls) == 2
+    "changed",
+    [{"query": "lamps"}, {"user_id": None}, {"k": 6}, {"filter": (("brand", "Acme"),)}, {"country": "DE"},
+     {"relevance": False}],
+)  # fmt: skip
+def test_anything_the_tower_or_the_index_sees_is_in_the_key(metrics: Metrics, cache: str, changed: dict) -> None:
+    world = World(metrics, ServingSettings(cache=cache, **WIDE))
+    world.one(ASKED)
+    assert world.retriever.cached(replace(ASKED, **changed)) is None
+    world.one(replace(ASKED, **changed))
+    assert len(world.index.calls) == 2
+
+
+def test_windows_move_with_the_clock_so_a_shoppers_entry_ends_with_the_hour_and_a_strangers_does_not(
+    by_features: World,
+) -> None:
+    hour = 3_600_000_000
+    for moment in (500_000 * hour, 500_000 * hour + 1, 500_001 * hour):
+        by_features.one(replace(ASKED, now=moment))
+        by_features.one(SearchRequest("lamp", k=5, now=moment))
+    assert len(by_features.tower.calls) == 3
 
 
 def test_a_new_behaviour_is_another_key(by_features: World) -> None:
@@ -69,6 +84,19 @@ def test_a_promotion_invalidates(by_features: World) -> None:
     by_features.table = ReleaseTable(fake_release("release-b"))
     by_features.retriever.replies.forget_other_releases(by_features.table)
     assert by_features.one(request).release == "release-b"
+    by_features.table = ReleaseTable(fake_release("release-a", by_features.tower))
+    by_features.one(request)
+    assert len(by_features.tower.calls) == 2, "the entries of a retired release stay in memory"
+
+
+@pytest.mark.parametrize("cache", ["features", "session"])
+def test_a_canary_and_the_release_beside_it_share_no_entry(metrics: Metrics, cache: str) -> None:
+    world = World(metrics, ServingSettings(cache=cache, **WIDE))
+    world.table = ReleaseTable(fake_release("release-a"), canary=fake_release("release-b"), percent=50.0)
+    for name in ("release-a", "release-b"):
+        asked = replace(ASKED, release=name)
+        assert world.one(asked).release == name
+        assert world.retriever.cached(asked) is None or world.retriever.cached(asked).release == name
 
 
 def test_a_session_is_answered_without_a_look_up_until_the_shopper_acts(by_session: World) -> None:
@@ -120,9 +148,12 @@ def test_an_epoch_pushed_out_never_comes_back() -> None:
 
 
 def test_the_hash_sees_every_part_of_a_history() -> None:
-    base = clicks("p1", "p2")
-    carted = clicks("p1", "p2")
-    object.__setattr__(carted, "actions", np.array([1, 3], np.int8))
-    others = [clicks("p1"), clicks("p2", "p1"), carted, clicks("p1p2")]
-    assert len({history_hash(history) for history in (base, *others)}) == 5
-    assert history_hash(base) == history_hash(clicks("p1", "p2"))
+    base = History(["p1", "p2"], np.array([1, 1]), np.array([5, 6]), ["lamp", "rug"], np.array([3, 4]), ["p1"])
+    changes: list[dict[str, Any]] = [
+        {"product_ids": ["p2", "p1"]}, {"product_ids": ["p", "1p2"]}, {"actions": np.array([1, 3])},
+        {"timestamps": np.array([5, 7])}, {"queries": ["lamp", "rugs"]}, {"queries": ["lampr", "ug"]},
+        {"query_timestamps": np.array([2, 4])}, {"bought_product_ids": ["p2"]},
+    ]  # fmt: skip
+    others = [replace(base, **change) for change in changes]
+    assert len({history_hash(history) for history in (base, *others)}) == 1 + len(others)
+    assert history_hash(base) == history_hash(replace(base))

@@ -150,6 +150,16 @@ def test_an_index_that_fails_is_answered_from_the_last_good_result(world: World)
     assert isinstance(never, DependencyDown)
 
 
+def test_a_request_that_names_a_release_is_never_answered_from_the_last_good_result_of_another(world: World) -> None:
+    beside = fake_release("release-b", world.tower, world.index)
+    world.table = ReleaseTable(world.table.stable, canary=beside, percent=50.0)
+    world.one(SearchRequest("lamp", k=5, release="release-a"))
+    world.index.error = RuntimeError("collection not loaded")
+    assert world.one(SearchRequest("lamp", k=5, release="release-a")).release == "release-a"
+    (other,) = world.ask(SearchRequest("lamp", k=5, release="release-b"))
+    assert isinstance(other, DependencyDown)
+
+
 def test_a_tower_that_fails_altogether_is_answered_from_the_last_good_result(world: World) -> None:
     before = world.one(SearchRequest("lamp", k=5))
     world.tower.encode = lambda requests: np.full((len(requests), DIMENSION), np.nan)  # type: ignore[method-assign]

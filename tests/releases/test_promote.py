@@ -133,6 +133,14 @@ def test_rollback_passes_over_a_broken_release(workdir, make, blessings):
     assert rollback(workdir) == A
 
 
+def test_a_named_release_whose_files_were_changed_is_not_rolled_back_to(workdir, make, blessings):
+    served_in_order(workdir, make, blessings, A, B)
+    (release_directory(workdir, A) / "index" / "vectors.npy").write_text("others")
+    with pytest.raises(BadInput, match=r"index/vectors\.npy was changed"):
+        rollback(workdir, A)
+    assert current_release_id(workdir) == B
+
+
 def test_rollback_finds_a_lost_pointer_again(workdir, make, blessings):
     make(A, B)
     promote(workdir, A, **blessings(A))

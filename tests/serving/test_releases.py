@@ -172,9 +172,37 @@ def test_the_share_is_sticky_by_shopper_and_grows_without_moving_anybody_back(lo
     assert few < chosen()
 
 
+def test_the_share_is_drawn_by_shopper_else_by_session_else_by_query() -> None:
+    table = ReleaseTable(fake_release("release-a"), canary=fake_release("release-b"), percent=50.0)
+
+    def answered_by(**more: str) -> set[str]:
+        asked = [
+            SearchRequest(f"query {n}", **{name: text.format(n=n) for name, text in more.items()}) for n in range(50)
+        ]
+        return {table.choose(request).release_id for request in asked}
+
+    assert len(answered_by(user_id="u1", session_id="s{n}")) == 1
+    assert len(answered_by(session_id="s1")) == 1
+    assert answered_by() == {"release-a", "release-b"}
+
+
+def test_another_canary_draws_another_share_of_the_shoppers() -> None:
+    def chosen(canary: str) -> set[int]:
+        table = ReleaseTable(fake_release("release-a"), canary=fake_release(canary), percent=50.0)
+        return {n for n in range(200) if table.choose(SearchRequest("lamp", user_id=f"u{n}")).release_id == canary}
+
+    both = chosen("release-b") & chosen("release-c")
+    assert 20 < len(both) < 80, "half of the first canary's shoppers, not all or none"
+
+
 def test_a_canary_for_another_stable_release_is_ignored(loader: ReleaseLoader) -> None:
     canary(loader, 50, stable="release-c")
     assert roles(loader) == {"stable": "release-a"}
+
+
+def test_a_share_of_nobody_loads_no_canary(loader: ReleaseLoader, opened: Opened) -> None:
+    canary(loader, 0)
+    assert opened.opened == ["release-a"]
 
 
 def test_a_promoted_canary_becomes_stable_without_loading_again(loader: ReleaseLoader, opened: Opened) -> None:
@@ -236,6 +264,13 @@ def test_a_healthy_canary_and_a_failing_stable_release_stop_nothing(loader: Rele
 def test_few_requests_prove_nothing() -> None:
     budget = CanaryBudget(SETTINGS)
     assert [budget.record("release-b", True, 9.0) for _ in range(SETTINGS.canary_min_requests - 1)][-1] is None
+
+
+def test_a_new_canary_does_not_answer_for_the_failures_of_the_one_before() -> None:
+    budget = CanaryBudget(SETTINGS)
+    for _ in range(SETTINGS.canary_min_requests - 1):
+        budget.record("release-b", True, 9.0)
+    assert {budget.record("release-c", False, 0.01) for _ in range(SETTINGS.canary_window)} == {None}
 
 
 def test_a_request_may_name_a_loaded_release_by_role_or_id() -> None:

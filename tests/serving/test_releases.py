@@ -1,5 +1,6 @@
 """Which release answers: promotions, rollbacks, broken releases, canaries."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,17 @@ def test_a_healthy_canary_and_a_failing_stable_release_stop_nothing(loader: Rele
 def test_few_requests_prove_nothing() -> None:
     budget = CanaryBudget(SETTINGS)
     assert [budget.record("release-b", True, 9.0) for _ in range(SETTINGS.canary_min_requests - 1)][-1] is None
+
+
+def test_a_few_slow_answers_in_a_hundred_break_the_budget_and_a_few_failures_within_it_do_not() -> None:
+    assert SETTINGS.canary_error_share >= 0.01
+    settings = replace(SETTINGS, canary_window=200)
+    slow, failing = CanaryBudget(settings), CanaryBudget(settings)
+    sound = CanaryBudget(replace(settings, canary_error_share=0.0))
+    verdicts = [slow.record("release-b", False, 0.5 if n % 25 == 0 else 0.01) for n in range(200)]
+    assert "p99" in next(verdict for verdict in verdicts if verdict)
+    assert {failing.record("release-b", n % 200 == 150, 0.01) for n in range(200)} == {None}
+    assert {sound.record("release-b", False, 0.01) for _ in range(200)} == {None}
 
 
 def test_a_new_canary_does_not_answer_for_the_failures_of_the_one_before() -> None:

@@ -134,6 +134,13 @@ def test_a_failed_release_is_tried_again_when_its_manifest_is_rewritten(
     assert roles(loader)["stable"] == "release-b"
 
 
+def test_a_served_release_whose_manifest_is_rewritten_is_loaded_anew(loader: ReleaseLoader, opened: Opened) -> None:
+    write_manifest(loader.workdir, "release-a")
+    loader.check()
+    assert roles(loader) == {"stable": "release-a"}
+    assert opened.opened == ["release-a", "release-a"]
+
+
 def test_a_search_under_way_keeps_its_release_open(loader: ReleaseLoader, opened: Opened) -> None:
     """A retired release closes when the last search on it ends, and takes no new one."""
     old = loader.table.stable
@@ -239,8 +246,17 @@ def test_a_canary_that_breaks_its_budget_is_stopped_for_good(
     assert roles(loader) == {"stable": "release-a"}
 
 
+def test_a_stopped_canary_that_is_started_again_is_served_again(loader: ReleaseLoader) -> None:
+    canary(loader, 50)
+    for _ in range(30):
+        loader.record("release-b", True, 0.01)
+    loader.check()
+    canary(loader, 10)
+    assert roles(loader) == {"stable": "release-a", "canary": "release-b"}
+
+
 def test_a_stopped_canary_stays_off_when_its_file_cannot_be_rewritten(
-    loader: ReleaseLoader, monkeypatch: pytest.MonkeyPatch
+    loader: ReleaseLoader, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canary(loader, 50)
 
@@ -252,6 +268,7 @@ def test_a_stopped_canary_stays_off_when_its_file_cannot_be_rewritten(
         loader.record("release-b", True, 0.01)
     loader.check()
     assert roles(loader) == {"stable": "release-a"}
+    assert opened.opened == ["release-a", "release-b"], "a stopped canary is not loaded at every look"
 
 
 def test_a_healthy_canary_and_a_failing_stable_release_stop_nothing(loader: ReleaseLoader) -> None:

@@ -77,6 +77,40 @@ def test_past_capacity_a_request_is_refused_at_once_and_later_ones_are_taken_aga
     assert asyncio.run(main()) == [4]
 
 
+def test_a_request_of_several_searches_is_refused_when_not_all_of_them_fit(metrics: Metrics) -> None:
+    async def main() -> list[int]:
+        batcher = Batcher(on_threads(list), ServingSettings(capacity=2), metrics)
+        with pytest.raises(Overloaded):
+            await batcher.submit([1, 2, 3])
+        return await batcher.submit([1, 2])
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+def test_nobody_works_for_a_client_that_is_gone(metrics: Metrics) -> None:
+    taken: list[int] = []
+    first_taken, go_on = threading.Event(), threading.Event()
+
+    def answer(items: Sequence[int]) -> list[int]:
+        taken.extend(items)
+        first_taken.set()
+        assert go_on.wait(20)
+        return list(items)
+
+    async def main() -> None:
+        batcher = Batcher(on_threads(answer), ServingSettings(parallel_batches=1), metrics)
+        first = asyncio.create_task(batcher.submit([0]))
+        await asyncio.get_running_loop().run_in_executor(None, first_taken.wait)
+        gone, last = (asyncio.create_task(batcher.submit([number])) for number in (1, 2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        go_on.set()
+        await asyncio.gather(first, last)
+
+    asyncio.run(main())
+    assert taken == [0, 2]
+
+
 def test_one_failing_item_does_not_fail_the_others(metrics: Metrics) -> None:
     def answer(items: Sequence[int]) -> list[int | NotFound]:
         return [NotFound("not here") if item == 1 else item for item in items]

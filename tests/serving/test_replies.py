@@ -124,6 +124,14 @@ def test_a_degraded_reply_is_never_kept(metrics: Metrics) -> None:
     assert not world.one(request).degraded
 
 
+def test_a_shopper_whose_history_is_out_of_reach_is_told_so_although_a_stranger_asked_the_same(
+    by_features: World,
+) -> None:
+    by_features.one(SearchRequest("lamp", k=5))
+    by_features.store.error = RuntimeError("gone")
+    assert by_features.one(SearchRequest("lamp", user_id="u1", k=5)).degraded
+
+
 def test_entries_expire_and_the_oldest_give_way() -> None:
     now = 0.0
     cache: BoundedCache[int] = BoundedCache(2, 10.0, lambda: now)

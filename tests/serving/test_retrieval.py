@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.common.errors import NotFound, TowerlineError
+from components.common.errors import BadInput, NotFound, TowerlineError
 from components.serving.errors import BadRequest, DependencyDown
 from components.serving.metrics import Metrics
 from components.serving.replies import Reply
@@ -148,6 +148,22 @@ def test_an_index_that_fails_is_answered_from_the_last_good_result(world: World)
     assert world.one(SearchRequest("shoes", user_id="u1", k=5)).found == anonymous.found
     (never,) = world.ask(SearchRequest("lamp", k=5))
     assert isinstance(never, DependencyDown)
+
+
+def test_a_tower_past_its_budget_is_not_asked_again(metrics: Metrics) -> None:
+    """Trying each request of the batch by itself would only add to the load."""
+    world = World(metrics, replace(NO_CACHE, tower_budget_ms=30))
+    world.tower.seconds = 0.3
+    answers = world.ask(SearchRequest("lamp", user_id="u1", k=5), SearchRequest("shoes", k=5))
+    assert all(isinstance(answer, DependencyDown) for answer in answers)
+    assert world.tower.calls == [2]
+
+
+def test_a_request_the_index_refuses_is_told_so_and_not_answered_from_the_last_good_result(world: World) -> None:
+    world.one(SearchRequest("lamp", k=5))
+    world.index.error = BadInput("this filter cannot be searched")
+    (answer,) = world.ask(SearchRequest("lamp", k=5))
+    assert isinstance(answer, BadInput)
 
 
 def test_a_request_that_names_a_release_is_never_answered_from_the_last_good_result_of_another(world: World) -> None:

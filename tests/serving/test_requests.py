@@ -1,5 +1,6 @@
 """What a request may say, and the sentence it gets when it says something else."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -113,6 +114,12 @@ def test_an_event_is_a_behaviour_or_a_search() -> None:
 def test_an_event_ahead_of_the_clock_counts_as_now() -> None:
     """Clocks differ, and a search never looks ahead of its own: the event must not be invisible."""
     event = {"user_id": "u", "product_id": "p", "action": "click", "timestamp": NOW + 60_000_000}
+    assert parse_events(event, SETTINGS, NOW)[0].timestamp == NOW
+
+
+def test_an_event_of_this_moment_counts_as_now_where_the_release_lives_in_an_old_log() -> None:
+    """The release's clock then stands far behind the shoppers' devices."""
+    event = {"user_id": "u", "product_id": "p", "action": "click", "timestamp": time.time_ns() // 1000}
     assert parse_events(event, SETTINGS, NOW)[0].timestamp == NOW
 
 

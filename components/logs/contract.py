@@ -28,6 +28,9 @@ ACTIONS: tuple[str, ...] = ("impression", "click", "favourite", "cart", "order")
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+OWN_DATA = "docs/how-to/own-data.md"
+"""The page that brings a shop's tables into this contract; errors of those who have not yet name it."""
+
 PRODUCTS = pa.schema(
     [
         pa.field("product_id", pa.string(), nullable=False),

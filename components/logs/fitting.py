@@ -57,8 +57,8 @@ def _remedy(given: pa.DataType, field: pa.Field) -> str:
         given = given.value_type
     number = pa.types.is_integer(given) or pa.types.is_floating(given)
     if pa.types.is_timestamp(field.type):
-        how = "write it as timestamps in UTC"
-        how += ', such as pandas.to_datetime(column, unit="ms", utc=True)' if number else ", not as text"
+        unit = 'unit="ms", ' if number else ""
+        how = f"write it as timestamps in UTC, such as pandas.to_datetime(column, {unit}utc=True)"
     elif pa.types.is_string(field.type) and pa.types.is_floating(given):
         how = (
             'write it as text or whole numbers (pandas: column.astype("Int64") keeps them whole where some are missing)'
@@ -67,6 +67,8 @@ def _remedy(given: pa.DataType, field: pa.Field) -> str:
         how = 'join each into one text, such as "A > B > C"'
     elif pa.types.is_map(field.type):
         how = "write it as a map of text to text"
+    elif pa.types.is_floating(field.type) or pa.types.is_integer(field.type):
+        how = "write it as numbers alone, without currency or unit, the decimals behind a point"
     else:
         how = "write the column in that type"
     return how + (", or leave the column out" if field.nullable else "")

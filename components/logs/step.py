@@ -14,6 +14,7 @@ from components.common.files import sha256_file, staged_directory
 from components.common.manifest import current_release_id
 from components.common.records import task_record
 from components.common.settings import as_overrides, from_overrides
+from components.logs.contract import OWN_DATA
 from components.logs.settings import LogSettings
 from components.logs.writer import LogWriter
 
@@ -34,11 +35,19 @@ Inputs = namedtuple("Inputs", ["fingerprint", "current_release"])
 
 
 def check_source(source: str, data: str) -> None:
-    """Raises BadSetting for an unknown source, NotFound when its data is missing or was not given."""
+    """Raises BadSetting for an unknown source or data that none reads, NotFound when it lacks its data."""
     if source == MARKETPLACE:
+        if data:
+            raise BadSetting(
+                f"--data {data} needs the --source that reads it, for a log of your own `--source parquet`; "
+                "without one the log is simulated."
+            )
         return
     if source not in SOURCES:
-        raise BadSetting(f"unknown source {source!r}; known: {', '.join((MARKETPLACE, *SOURCES))}.")
+        raise BadSetting(
+            f"unknown source {source!r}; known: {', '.join((MARKETPLACE, *SOURCES))}. "
+            f"A log in another form is translated for parquet: {OWN_DATA}."
+        )
     if data:
         _module(source).files(Path(data))
     elif source not in DOWNLOADED:

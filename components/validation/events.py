@@ -81,7 +81,8 @@ class EventChecker(Checker):
         conformed.marks.add(lost, "unknown_search", "search_id {value} is not among the good rows of searches", array)
         if self.rules.times and len(self._searches.ids):
             early |= (place >= 0) & (times < self._searches.times[place] - self.rules.skew)
-        conformed.marks.add(early, "before_search", "the event is earlier than its search {value}", array)
+        sentence = "the event is earlier than its search {value}; if most are, one of the tables has local time"
+        conformed.marks.add(early, "before_search", sentence, array)
 
     def keep(self, conformed: Conformed) -> None:
         product, search, user = (conformed.hashed(name).rows for name in ("product_id", "search_id", "user_id"))

@@ -144,7 +144,7 @@ def judge_days(night: Night, newest: str | None, alarms: Alarms) -> None:
             else:
                 gaps.append(days)
         if gaps:
-            more = f" ({len(gaps) - 1} more such gaps)" if len(gaps) > 1 else ""
+            more = f" ({len(gaps) - 1} more such gap{'s' * (len(gaps) > 2)})" if len(gaps) > 1 else ""
             text = f"Table {table}: {gaps[-1]} no good row, although the log reaches to {last}{more}."
             alarms.add("empty_day", text, WARN)
 

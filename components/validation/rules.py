@@ -112,7 +112,7 @@ def check_time(conformed: Conformed, rules: Rules, day: str | None) -> None:
     if day is not None:
         first = _microseconds(day)
         other = valid & ((times < first) | (times >= first + DAY))
-        marks.add(other, "other_day", f"timestamp {{value}} is not in its partition dt={day}", array)
+        marks.add(other, "other_day", f"timestamp {{value}} is not in its partition dt={day}, a day in UTC", array)
 
 
 def check_numbers(conformed: Conformed, name: str, low: float, high: float, above: bool = False) -> None:

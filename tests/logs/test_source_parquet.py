@@ -114,7 +114,7 @@ def test_what_lies_where_a_table_should_be_is_named(tmp_path):
     shutil.rmtree(data / "events")
     (data / "events").mkdir()
     (data / "events" / "clicks.csv").write_text("a,b\n")
-    with pytest.raises(NotFound, match=r"/events holds no Parquet file, but clicks\.csv; write it as Parquet"):
+    with pytest.raises(NotFound, match=r"/events .*but clicks\.csv; write it as Parquet \(see docs"):
         load(data, tmp_path)
     shutil.rmtree(data / "events")
     (data / "events.parquet").write_bytes(b"")
@@ -136,7 +136,12 @@ def test_what_spark_leaves_beside_its_files_is_no_data(tmp_path):
         ({"product_id": ["a"], "name": ["Shoe"]}, r"required column title is missing in .*rows\.parquet"),
         (
             {"product_id": ["a", "b"], "title": ["Shoe", "Boot"], "price": ["12", "cheap"]},
-            r"Table products in .*rows\.parquet: column price, row 0: the value '12' is not of the type double",
+            r"Table products in .*rows\.parquet: column price, row 0: the value '12' is not of the type double; "
+            "write it as numbers alone",
+        ),
+        (
+            {"product_id": ["a"], "title": ["Shoe"], "updated_at": ["2026-03-01T09:00:00+01:00"]},
+            r"column updated_at, row 0: .*; write it as timestamps in UTC, such as pandas\.to_datetime\(column, utc=",
         ),
         (
             {"product_id": ["a"], "title": ["Shoe"], "updated_at": [1_700_000_000]},

@@ -10,7 +10,7 @@ from tests.logs.test_contract import write_log
 
 
 def test_an_unknown_source_is_named_with_the_known_ones():
-    with pytest.raises(BadSetting, match="unknown source 'amazon'; known: marketplace, parquet"):
+    with pytest.raises(BadSetting, match=r"unknown source 'amazon'; known: marketplace, parquet.*own-data"):
         check_source("amazon", "")
 
 
@@ -19,6 +19,11 @@ def test_a_source_that_is_not_downloaded_needs_data():
         check_source("chorus", "")
     check_source("wands", "")
     check_source("marketplace", "")
+
+
+def test_data_that_the_marketplace_would_not_read_is_refused_instead_of_simulated(tmp_path):
+    with pytest.raises(BadSetting, match=r"--data .* needs the --source that reads it, .*`--source parquet`"):
+        check_source("marketplace", str(tmp_path))
 
 
 def test_a_fingerprint_follows_the_content_and_not_the_place(tmp_path):

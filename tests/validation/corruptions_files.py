@@ -96,6 +96,14 @@ def newest_day_without_rows(log: Path) -> None:
         edit(file_of(log, table), lambda c: {name: [] for name in c})
 
 
+@corruption(warns="empty_day", says=("2024-03-04 holds no good row", "(1 more such gap)"))
+def two_days_missing_in_the_middle(log: Path) -> None:
+    for table in ("searches", "events"):
+        for number in (1, 3):
+            shutil.rmtree(log / table / f"dt={day_name(number)}")
+    edit_description(log, counts={})
+
+
 @corruption(warns="empty_day", says=("2024-03-03 holds no good row",))
 def day_missing_in_the_middle(log: Path) -> None:
     for table in ("searches", "events"):

@@ -148,7 +148,7 @@ def searches_in_another_days_partition(log: Path) -> None:
     _set(log, "searches", "timestamp", 6, lambda moment: moment - 48 * HOUR)
 
 
-@corruption(stops="bad_day", says=("2024-03-06",), quarantine=("events", "before_search"))
+@corruption(stops="bad_day", says=("2024-03-06", "local time"), quarantine=("events", "before_search"))
 def half_of_the_events_in_local_time(log: Path) -> None:
     def change(columns: dict[str, Any]) -> None:
         for row in range(0, len(columns["timestamp"]), 2):

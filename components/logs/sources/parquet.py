@@ -12,7 +12,15 @@ from components.common.errors import BadInput, NotFound
 from components.common.files import read_json
 from components.common.progress import track
 from components.common.records import TaskRecord
-from components.logs.contract import PARTITIONED, REQUIRED, TABLES, missing_column, open_parquet, unknown_columns
+from components.logs.contract import (
+    OWN_DATA,
+    PARTITIONED,
+    REQUIRED,
+    TABLES,
+    missing_column,
+    open_parquet,
+    unknown_columns,
+)
 from components.logs.fitting import fit
 from components.logs.settings import LogSettings
 from components.logs.writer import LogWriter
@@ -51,8 +59,8 @@ def _instead(data: Path, table: str) -> str:
         (path for path in sorted(folder.rglob("*")) if path.is_file() and not _hidden(path.relative_to(data))), None
     )
     if other is not None:
-        return f"{folder} holds no Parquet file, but {other.name}; write it as Parquet and run again"
-    return f"{folder} holds no Parquet file; write it there and run again"
+        return f"{folder} holds no Parquet file, but {other.name}; write it as Parquet (see {OWN_DATA}) and run again"
+    return f"{folder} holds no Parquet file; write it there (see {OWN_DATA}) and run again"
 
 
 def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings) -> None:

@@ -226,15 +226,23 @@ def write_golden(
     write_json(Path(workdir) / "releases" / release_id / "golden.json", golden)
 
 
-def open_fake(workdir: Path, release_id: str) -> LoadedRelease:
-    """Opens a fake release; its `faults.json` may hold slow_tower (seconds), poisoned (ids), broken, wrong_tower."""
+def faults_of(workdir: Path, release_id: str) -> dict[str, Any]:
+    """What is wrong with a fake release and its server.
+
+    slow_tower (seconds), poisoned (ids), broken, wrong_tower, named (another release's id), store_down, exit_code.
+    """
     path = Path(workdir) / "releases" / release_id / "faults.json"
-    faults = json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def open_fake(workdir: Path, release_id: str) -> LoadedRelease:
+    """Opens a fake release with its faults."""
+    faults = faults_of(workdir, release_id)
     if faults.get("broken"):
         raise RuntimeError("the towers cannot be read")
     salt = "another" if faults.get("wrong_tower") else release_id
     poisoned = frozenset(faults["poisoned"].split()) if "poisoned" in faults else frozenset()
-    return fake_release(release_id, FakeTower(salt, poisoned, faults.get("slow_tower", 0.0)))
+    return fake_release(faults.get("named", release_id), FakeTower(salt, poisoned, faults.get("slow_tower", 0.0)))
 
 
 def wait_until(true: Any, seconds: float = 10.0) -> None:

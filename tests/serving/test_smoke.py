@@ -58,12 +58,26 @@ def change_first(field: str, value: Callable[[Any], Any]) -> Callable[[Path], No
         (lambda w: faults(w, broken=True), {}, "exit code"),
         (lambda w: faults(w, wrong_tower=True), {}, "differs from the evaluated one"),
         (change_first("products", lambda ids: [f"x{item}" for item in ids]), {}, "golden products"),
+        (lambda w: faults(w, store_down=True), {}, "a search with a shopper's id is degraded"),
+        (lambda w: faults(w, named="release-a"), {}, "answered for release release-a"),
+        (lambda w: faults(w, exit_code=5), {"smoke_p99_ms": "5000"}, "exit code 5"),
         (lambda w: faults(w, slow_tower=0.02), {"smoke_p99_ms": "5", "smoke_requests": "5"}, "p99"),
         (lambda w: None, {"smoke_start_seconds": "0.2"}, "not ready within"),
         (lambda w: (w / "releases" / "release-b" / "golden.json").write_text("[]"), {}, "no golden queries"),
         (lambda w: (w / "releases" / "release-b" / "golden.json").unlink(), {}, "does not exist"),
     ],
-    ids=["dies", "wrong towers", "wrong products", "slow", "never ready", "no golden", "no golden file"],
+    ids=[
+        "dies",
+        "wrong towers",
+        "wrong products",
+        "no store",
+        "another's name",
+        "ends badly",
+        "slow",
+        "never ready",
+        "no golden",
+        "no golden file",
+    ],
 )
 def test_a_candidate_that_does_not_keeps_it_closed_and_says_why(
     candidate: Path, spoil: Callable[[Path], Any], settings: dict[str, str], named: str

@@ -121,10 +121,13 @@ def settle(workdir: Path) -> list[Promotion]:
     """Finishes a change that was cut off between record and pointer; returns the record. Call with the lock held.
 
     A served release that the record does not know (set by hand) is entered. A recorded release whose files are gone is
-    withdrawn. A canary that was begun beside another release than the served one is ended.
+    withdrawn. A canary that was begun beside another release than the served one is ended. Once a server has stopped a
+    canary, the next log is compared with that of the served release again.
     """
     record = _settle_pointer(workdir)
     end_stale_canary(workdir)
+    if (rollout := read_rollout(workdir)).get("stopped"):
+        make_newest(workdir, rollout["stable"])
     return record
 
 

@@ -4,11 +4,15 @@ import os
 import pytest
 
 from components.common.errors import GateClosed, NotFound
+from components.common.files import write_json
 from components.common.manifest import current_release_id
 from components.common.records import read_task_records
+from components.releases.garbage import retire
+from components.releases.ledger import read_rollout, rollout_path
 from components.releases.operations import list_releases, rollback
 from components.releases.rollout import abort, finish, start_canary
 from components.releases.step import run
+from components.serving.rollout import stopped_rollout
 from tests.releases.conftest import A, B, C
 
 
@@ -62,6 +66,15 @@ def test_the_next_log_is_compared_with_that_of_the_served_release(workdir, step)
     step(B, "second")
     assert newest(workdir) == "second"
     rollback(workdir)
+    assert newest(workdir) == "first"
+
+
+def test_the_log_of_a_canary_that_a_server_stopped_is_not_compared_with(workdir, step):
+    step(A, "first")
+    step(B, "second", share=10)
+    write_json(rollout_path(workdir), stopped_rollout(read_rollout(workdir), "too slow.", "2026-01-01T00:00:00+00:00"))
+    assert newest(workdir) == "second"
+    retire(workdir)
     assert newest(workdir) == "first"
 
 

@@ -87,6 +87,12 @@ def test_a_broken_slice_closes_the_gate_although_the_mean_is_fine(gate):
     assert "recall@10 on tail queries is 0.300 against 0.450 of current release" in verdict["reason"]
 
 
+def test_a_slice_may_lose_what_the_slice_tolerance_allows(gate):
+    body = make(model=0.56, current=0.55, slices=[("tail queries", 400, 0.53, 0.55)], width=0.001)
+    assert gate(body)["open"] is True
+    assert gate(body, slice_tolerance=0.01)["open"] is False
+
+
 def test_a_slice_too_small_to_judge_is_not_judged(gate):
     small = [("new shoppers", 40, 0.30, 0.45)]
     assert gate(make(model=0.56, current=0.55, slices=small))["open"] is True
@@ -100,12 +106,20 @@ def test_of_many_slices_one_may_look_worse_by_chance(gate):
     assert gate(make(current=0.5, slices=[barely, *calm], width=0.04), gate_metrics="recall@10")["open"] is True
 
 
+def test_every_metric_is_another_look_at_a_slice(gate):
+    slices = [("slice 0", 400, 0.45, 0.5), *((f"slice {number}", 400, 0.5, 0.5) for number in range(1, 10))]
+    body = make(current=0.5, slices=slices, width=0.0337)  # ten looks put it surely below zero, twenty do not
+    assert gate(body, gate_metrics="recall@10")["open"] is False
+    assert gate(body)["open"] is True
+
+
 @pytest.mark.parametrize("baseline", ["random", "popularity"])
 def test_a_model_not_surely_better_than_a_baseline_is_refused(gate, baseline):
     verdict = gate(make(**{baseline: 0.49}))
     assert verdict["open"] is False
     assert f"against 0.490 of {baseline}" in verdict["reason"]
     assert "it must be better" in verdict["reason"]
+    assert gate(make(**{baseline: 0.5}, width=0.0))["open"] is False, "the same list for everybody is not better"
 
 
 def test_lexical_search_may_be_better_by_the_margin_alone(gate):
@@ -120,7 +134,7 @@ def test_too_few_searches_do_not_open_the_gate(gate):
     verdict = gate(make(n=12))
     assert verdict["open"] is False
     assert verdict["reason"].startswith("Only 12 test searches were measured; 30 are needed")
-    assert gate(make(n=12), minimum_searches=10)["open"] is True
+    assert gate(make(n=12), minimum_searches=12)["open"] is True
 
 
 def test_a_current_release_that_was_not_measured_keeps_the_gate_closed(gate):
@@ -152,8 +166,9 @@ def test_a_figure_that_is_no_number_closes_the_gate(gate, field, broken):
     assert gate(body)["open"] is False
 
 
-def test_a_metric_that_a_small_catalogue_makes_trivial_is_not_judged(gate):
-    body = make(catalogue=80)
+@pytest.mark.parametrize("catalogue", [80, 100])
+def test_a_metric_that_a_small_catalogue_makes_trivial_is_not_judged(gate, catalogue):
+    body = make(catalogue=catalogue)
     assert {item["metric"] for item in gate(body)["comparisons"]} == {"recall@10"}
     verdict = gate(body, gate_metrics="recall@100")
     assert verdict["open"] is False

@@ -19,6 +19,7 @@ def test_bands_share_the_training_searches():
     assert result["torso queries"] == ["chair"]
     assert result["tail queries"] == ["vase", "yacht"]
     assert result["unseen queries"] == ["yacht"]
+    assert bands(["a", "b"], {"a": 5, "b": 4, "c": 1}, head=0.5)["torso queries"] == ["b"], "it begins past the head"
 
 
 def test_queries_of_one_frequency_share_a_band():

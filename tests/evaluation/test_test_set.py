@@ -69,7 +69,8 @@ def query_split(shop, judgements):
 def test_judged_queries_are_measured_on_the_grades(shop):
     judgements = [
         ("lamp", "p1", 3.0, "test"), ("lamp", "p2", 2.33, "test"), ("lamp", "p3", 1.0, "test"),
-        ("desk", "p4", 2.0, "test"), ("desk", "gone", 3.0, "test"), ("rug", "p5", 3.0, "train"),
+        ("lamp", "p1", 1.0, "test"), ("desk", "p4", 2.0, "test"), ("desk", "gone", 3.0, "test"),
+        ("rug", "p5", 3.0, "train"),
     ]  # fmt: skip
     test = read_test_set(query_split(shop, judgements), EvaluationSettings())
     assert test.queries == ["desk", "lamp"]

@@ -36,7 +36,7 @@ _LIVE_FILE_SECONDS = 60.0  # another process may be about to rename a younger fi
 
 
 def retire(workdir: Path, keep: int = KEEP, drop: DropCollection = drop_from_server) -> list[str]:
-    """Removes releases that nobody may need: all but the served one, the last `keep` in force, and a canary.
+    """Removes releases that nobody may need: all but those of `servable` and the newest candidates.
 
     Of the candidates that were never promoted and are newer than the served release the last `keep` stay: a run may be
     testing one, and a gate that stays closed night after night fills no disk. Returns the ids that went. When the index
@@ -59,13 +59,20 @@ def retire(workdir: Path, keep: int = KEEP, drop: DropCollection = drop_from_ser
 
 
 def servable(workdir: Path, record: list[Promotion], keep: int = KEEP) -> set[str]:
-    """The releases that must stay: the served one, the last `keep` distinct ones in force, and a rollout's two."""
+    """The releases that must stay: the served one, the last `keep` distinct ones in force, and a rollout's two.
+
+    With 2 and more also the last one with other towers than the newest: however many upserts follow a night, the model
+    before it can be served again.
+    """
     rollout = read_rollout(workdir)
     latest: list[str] = []
     for release_id in reversed(in_force(record)):
         if release_id not in latest and (releases_directory(workdir) / release_id).is_dir():
             latest.append(release_id)
     wanted = {current_release_id(workdir), rollout.get("stable"), rollout.get("canary"), *latest[: max(1, keep)]}
+    if keep > 1 and latest:
+        towers = {entry.release: entry.quality.get("towers") for entry in record if entry.quality is not None}
+        wanted.add(next((one for one in latest if towers.get(one) != towers.get(latest[0])), None))
     return {release_id for release_id in wanted if release_id}
 
 

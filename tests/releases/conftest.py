@@ -20,14 +20,15 @@ def workdir(tmp_path):
 
 @pytest.fixture
 def make(workdir):
-    """Writes complete releases, each with towers of its own."""
+    """Writes complete releases, each with towers of its own or, as an upsert does, with those of another."""
 
-    def releases(*ids):
+    def releases(*ids, towers_of=None):
         for release_id in ids:
             directory = release_directory(workdir, release_id)
             for name in ("towers/towers.safetensors", "index/vectors.npy"):
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
-                (directory / name).write_text(f"{name} of {release_id}")
+                owner = towers_of if towers_of and name.startswith("towers/") else release_id
+                (directory / name).write_text(f"{name} of {owner}")
             day = release_id[6:8]
             write_release(
                 Release(

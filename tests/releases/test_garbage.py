@@ -38,6 +38,15 @@ def test_the_last_two_promoted_releases_stay(workdir):
     assert listed(workdir) == [C]
 
 
+def test_the_model_before_stays_however_many_upserts_follow_a_night(workdir, make, blessings):
+    for release_id, towers_of in ((A, A), (B, B), (C, B), (D, B)):
+        make(release_id, towers_of=towers_of)
+        promote(workdir, release_id, **blessings(release_id))
+        retire(workdir)
+    assert listed(workdir) == [A, C, D]
+    assert [rollback(workdir), rollback(workdir)] == [C, A]
+
+
 @pytest.mark.usefixtures("four")
 def test_the_number_kept_is_a_choice_but_never_below_the_served_one(workdir):
     assert retire(workdir, keep=3) == [A]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from components.common.errors import BadInput, BadSetting, NotFound
 from components.index.filters import Filter
+from components.index.ranking import rank
 from components.index.resident import ExactEngine, FaissEngine, build_faiss, factory, open_engine, recall_against
 from components.index.search import open_search
 from tests.index.fakes import text_vector
@@ -43,6 +44,12 @@ def test_exact_search_is_brute_force_with_ties_in_the_order_of_the_rows(seed, co
             for got in (found, alone):
                 np.testing.assert_array_equal(got[0], expected[0])
                 np.testing.assert_array_equal(got[1], expected[1])
+
+
+def test_equal_scores_come_in_the_order_of_the_rows_however_an_index_proposes_them():
+    vectors, query = np.tile(np.eye(2, dtype=np.float32), (4, 1)), np.array([1.0, 0.0], dtype=np.float32)
+    rows, scores = rank(vectors, query, np.array([6, 1, 2, 7, 4, 0]), 5)
+    assert (rows.tolist(), scores.tolist()) == ([0, 2, 4, 6, 1], [1, 1, 1, 1, 0])
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +135,15 @@ def test_a_search_can_be_limited_to_rows(searcher):
     limited, free = searcher.find(queries, 10, within=[limit, None])
     assert sorted(limited[0].tolist()) == limit.tolist()
     assert len(free[0]) == 10
+
+
+def test_a_limit_and_a_filter_hold_together(searcher):
+    queries = np.stack([text_vector(["red lamp"])] * 2)
+    (vela, free) = searcher.find(queries, 1000, [Filter(brand="Vela"), None])
+    limit = np.sort(np.concatenate([vela[0][:3], np.setdiff1d(free[0], vela[0])[:3]]))
+    (both, without) = searcher.find(queries, 10, [Filter(brand="Vela"), None], within=[limit, limit])
+    assert set(both[0].tolist()) == set(vela[0][:3].tolist())
+    assert sorted(without[0].tolist()) == limit.tolist()
 
 
 @pytest.mark.parametrize("k", [0, -1, 10_001, 1.5, True, "10"])

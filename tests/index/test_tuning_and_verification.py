@@ -5,6 +5,7 @@ import pytest
 
 from components.common.errors import BadSetting, GateClosed
 from components.common.settings import from_overrides
+from components.index import tuning
 from components.index.backends import build_parameters, lists, search_ladder
 from components.index.ranking import largest_norm
 from components.index.resident import ExactEngine, open_engine, recall_against
@@ -48,6 +49,58 @@ def test_a_large_catalogue_gets_an_index_that_reaches_the_target_and_reopens(clu
     assert recall_against(reopened.search(queries, 100), exact, 100) >= 0.99
 
 
+@pytest.mark.parametrize(("hnsw", "ivf_flat", "chosen"), [(5.0, 1.0, "ivf_flat"), (1.0, 5.0, "hnsw")])
+def test_the_fastest_engine_that_reaches_the_target_is_chosen(clustered, tmp_path, monkeypatch, hnsw, ivf_flat, chosen):
+    milliseconds, measured = {"exact": 9.0, "hnsw": hnsw, "ivf_flat": ivf_flat}, tuning._measured
+    monkeypatch.setattr(
+        tuning,
+        "_measured",
+        lambda e, choice, *rest: measured(e, choice, *rest) | {"p50_ms": milliseconds[choice["engine"]]},
+    )
+    vectors, queries = clustered
+    exact = exact_results(vectors, queries, 100)
+    settings = IndexSettings(engines=("hnsw", "ivf_flat"), exact_up_to=1000)
+    plan, _ = tune_resident(vectors, queries, exact, settings, tmp_path / "r.faiss")
+    assert plan["engine"] == chosen
+    assert recall_against(open_engine(vectors, plan, tmp_path / "r.faiss").search(queries, 100), exact, 100) >= 0.99
+
+
+def test_recall_is_the_share_of_the_exact_best_that_was_found():
+    exact = [(np.array([4, 2, 7, 9]), None)]
+    assert recall_against([(np.array([2, 4]), None)], exact, 4) == 0.5
+    assert recall_against([(np.array([9, 1, 2, 4]), None)], exact, 2) == 0.0
+
+
+class GrowingStore:
+    """A collection whose search finds as many of the exact best as it probes lists."""
+
+    def __init__(self, exact, k):
+        self.exact, self.k = exact, k
+
+    def search(self, name, queries, k, parameters, float16):
+        found = min(self.k, 10 * parameters["nprobe"])
+        return [[(f"p{row}", 1.0) for row in rows[:found]] for rows, _ in self.exact]
+
+
+def test_a_collection_gets_the_cheapest_search_that_reaches_the_target(clustered):
+    vectors, queries = clustered
+    exact, row_of = exact_results(vectors, queries, 100), {f"p{row}": row for row in range(len(vectors))}
+    for target in (0.5, 0.99):
+        parameters, recall, curve = tune_collection(
+            GrowingStore(exact, 100),
+            "name",
+            "IVF_FLAT",
+            vectors,
+            queries,
+            exact,
+            row_of,
+            IndexSettings(target_recall=target),
+        )
+        recalls = [row["recall"] for row in curve]
+        assert recalls[-1] == recall >= target > max(recalls[:-1], default=0.0)
+        assert parameters == curve[-1]["parameters"]
+
+
 def test_where_no_index_reaches_the_target_search_stays_exact(tmp_path):
     rng = np.random.default_rng(0)
     vectors, queries = (rng.standard_normal((count, 64)).astype(np.float32) for count in (3000, 20))
@@ -78,7 +131,7 @@ def changed(rows: Rows, row: int, **columns) -> Rows:
 
 
 def test_a_collection_that_holds_what_was_written_is_verified(filled_store, rows):
-    verified = verify_collection(filled_store, "towerline_filled", rows, 1.0, IndexSettings())
+    verified = verify_collection(filled_store, "towerline_filled", rows, 1.0, IndexSettings(target_recall=1.0))
     assert (verified.count, verified.compared) == (len(rows.product_ids), len(rows.product_ids))
 
 

@@ -11,6 +11,7 @@ from components.serving.settings import ServingSettings
 
 FIELDS = ("user_id", "product_id", "action", "query", "timestamp")
 _DAY_US = 86_400_000_000
+_LEAST_US = 10_000_000_000_000  # as microseconds in April 1970, as milliseconds in 2286: what lies below counts these
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Event:
 def parse_events(body: Any, settings: ServingSettings, now_us: int) -> list[Event]:
     """The events of a body: one event object, or `{"events": [...]}`. Raises BadRequest with one sentence.
 
-    `timestamp` may be left out, or be microseconds since 1970 or an ISO 8601 text with an offset. A moment ahead of
-    `now_us`, the release's clock, counts as now: clocks differ, and a search never looks ahead of its own. More than a
-    day ahead of this machine's clock it is refused.
+    `timestamp` may be left out, or be microseconds since 1970 or an ISO 8601 text with an offset. Seconds
+    and milliseconds are refused: they would be of 1970. A moment ahead of `now_us`, the release's clock, counts as now:
+    clocks differ, and a search never looks ahead of its own. More than a day ahead of this machine's clock it is refused.
     """
     if not isinstance(body, dict) or "events" not in body:
         return [_event(body, "the event", settings, now_us)]
@@ -69,6 +70,8 @@ def _timestamp(value: Any, label: str, now: int) -> int:
         return now
     moment: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
+        if 0 < value < _LEAST_US:
+            raise BadRequest(f"{label} counts microseconds since 1970; {value} looks like seconds or milliseconds.")
         moment = value
     elif isinstance(value, str) and len(value) <= 64:
         try:

@@ -206,6 +206,7 @@ BODIES: list[tuple[str, str, Any]] = [
     ("event an unknown field", EVENTS, event(price=3)),
     ("event in the far future", EVENTS, event(timestamp="2999-01-01T00:00:00Z")),
     ("event at a negative time", EVENTS, event(timestamp=-5)),
+    ("event at a time in milliseconds", EVENTS, event(timestamp=1_792_000_000_000)),
     ("event at a time without offset", EVENTS, event(timestamp="2026-01-01T00:00:00")),
     ("event at no time", EVENTS, event(timestamp="noon")),
     ("event of a product id of 100 kB", EVENTS, event(product_id="p" * 100_000)),

@@ -33,7 +33,8 @@ def parse_events(body: Any, settings: ServingSettings, now_us: int) -> list[Even
 
     `timestamp` may be left out, or be microseconds since 1970 or an ISO 8601 text with an offset. Seconds
     and milliseconds are refused: they would be of 1970. A moment ahead of `now_us`, the release's clock, counts as now:
-    clocks differ, and a search never looks ahead of its own. More than a day ahead of this machine's clock it is refused.
+    clocks differ, and a search never looks ahead of its own. More than a day ahead of this machine's clock it is
+    refused.
     """
     if not isinstance(body, dict) or "events" not in body:
         return [_event(body, "the event", settings, now_us)]

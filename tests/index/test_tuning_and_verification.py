@@ -66,9 +66,11 @@ def test_the_fastest_engine_that_reaches_the_target_is_chosen(clustered, tmp_pat
 
 
 def test_recall_is_the_share_of_the_exact_best_that_was_found():
-    exact = [(np.array([4, 2, 7, 9]), None)]
-    assert recall_against([(np.array([2, 4]), None)], exact, 4) == 0.5
-    assert recall_against([(np.array([9, 1, 2, 4]), None)], exact, 2) == 0.0
+    def found(*rows):
+        return [(np.array(rows), np.zeros(len(rows)))]
+
+    assert recall_against(found(2, 4), found(4, 2, 7, 9), 4) == 0.5
+    assert recall_against(found(9, 1, 2, 4), found(4, 2, 7, 9), 2) == 0.0
 
 
 class GrowingStore:

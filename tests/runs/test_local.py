@@ -12,7 +12,9 @@ import pytest
 from components.common.lock import workdir_lock
 from components.runs import local
 from components.runs.commands import main
+from components.runs.outputs import KEEP_RUNS, forget_changed_outputs
 from components.runs.state import RunRequest, find_run, settle_killed_runs, start_run
+from tests.runs.test_outputs import make_entry
 
 
 @pytest.fixture
@@ -95,6 +97,25 @@ def test_what_a_killed_run_left_in_the_temporary_folder_goes_with_the_next_run(t
     run(tmp_path)
     assert not killed.exists()
     assert other.exists()
+
+
+def test_a_run_begins_in_a_tidy_work_directory_and_leaves_one(tmp_path, capsys, monkeypatch):
+    outputs, unfinished = tmp_path / "outputs", tmp_path / "releases" / "20260101-030405-aaaaaa"
+    changed = make_entry(outputs, "k1", "run-0")
+    forget_changed_outputs(outputs)
+    (changed / "f").write_text("changed in place")
+    unfinished.mkdir(parents=True)
+    for number in range(1, KEEP_RUNS + 2):
+        (outputs / f"run-{number}").mkdir()
+    seen = []
+
+    def execute(*_):
+        seen.extend([(outputs / ".kfp_cache" / "k1.json").exists(), unfinished.exists()])
+
+    monkeypatch.setattr(local, "_execute", execute)
+    run(tmp_path)
+    assert seen == [False, False]
+    assert len(list(outputs.glob("run-*"))) == KEEP_RUNS
 
 
 @pytest.mark.parametrize(("own", "found"), [(None, "1000"), ("30000", "30000")])

@@ -22,6 +22,13 @@ def test_an_output_changed_in_place_is_never_reused(tmp_path):
     assert not list((tmp_path / ".kfp_cache").glob("*"))
 
 
+def test_an_output_changed_after_the_run_that_made_it_is_never_reused(tmp_path):
+    path = make_entry(tmp_path, "k1", "run-a")
+    remove_old_outputs(tmp_path)
+    (path / "f").write_text("changed")
+    assert forget_changed_outputs(tmp_path) == [str(path)]
+
+
 def test_an_unchanged_output_stays_cached(tmp_path):
     make_entry(tmp_path, "k1", "run-a")
     assert forget_changed_outputs(tmp_path) == forget_changed_outputs(tmp_path) == []

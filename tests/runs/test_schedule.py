@@ -40,8 +40,13 @@ def test_a_night_missed_while_the_machine_was_off_is_run_once(tmp_path):
         {"last": "2026-05-01T03:00:00+00:00", "state": "waiting", "exit_code": 0},
     )
     started = []
-    assert run_nightly(THREE, tmp_path, lambda: started.append(1) or 3, wait=lambda seconds: True) == 0
-    assert len(started) == 1
+
+    def start():
+        started.append(read_json(tmp_path / "schedule.json")["state"])
+        return 3
+
+    assert run_nightly(THREE, tmp_path, start, wait=lambda seconds: True) == 0
+    assert started == ["running"], "so that a machine that goes off now catches the night up"
     assert read_json(tmp_path / "schedule.json")["exit_code"] == 3
 
 

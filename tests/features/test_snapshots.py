@@ -2,7 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.features.history import ACTION_CODES, Behaviour, History
@@ -45,8 +45,12 @@ def seen_at(log, user: str, now: int) -> History | None:
     return history_in(rows[0]) if rows else None
 
 
+BOUGHT_AGAIN = [("ann", Behaviour(1, "p1", "order")), ("ann", Behaviour(3, "p1", "order"))]
+
+
 @unhurried
 @given(logs, shoppers, moments)
+@example(BOUGHT_AGAIN, "ann", 2)
 def test_a_snapshot_is_the_history_of_the_events_strictly_before_the_moment(log, user, now):
     earlier = [one for owner, one in log if owner == user and one.timestamp < now]
     assert seen_at(log, user, now) == (History.of(earlier, SMALL) if earlier else None)

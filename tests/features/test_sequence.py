@@ -18,3 +18,8 @@ def test_rows_are_ordered_by_owner_time_and_ties_and_repeats_count_once(rows):
     columns = np.array(rows, dtype=np.int64).reshape(len(rows), 4).T
     order = sequence_order(*columns)
     assert [rows[index] for index in order] == sorted(set(rows))
+
+
+def test_the_order_holds_for_more_shoppers_and_years_than_one_integer_holds():
+    owners, times = np.array([2**21, 1, 2**21, 1]), np.array([5, 2**44, 1, 3])
+    assert sequence_order(owners, times).tolist() == [3, 1, 2, 0]

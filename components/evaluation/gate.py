@@ -85,7 +85,8 @@ def judge(body: dict[str, Any], settings: EvaluationSettings) -> tuple[list[Comp
     if body["searches"] < settings.minimum_searches:
         objections.append(
             f"Only {body['searches']} test searches were measured; {settings.minimum_searches} are needed to judge a "
-            "model (evaluation.minimum_searches)."
+            "model (evaluation.minimum_searches). Bring a log with more: searches kept for testing that led to a "
+            "click, favourite, cart or order."
         )
     metrics = [metric for metric in settings.gate_metrics if _cutoff(metric) < body["catalogue"]]
     if not metrics:

@@ -111,7 +111,7 @@ def compare(catalogue: pa.Table, changes: pa.Table, where: str) -> Difference:
     kept = np.array([row for key, row in row_of.items() if key not in touched], dtype=np.int64)
     counts = {"added": added, "changed": len(upserted) - added, "removed": len(deleted)}
     unknown = [name for name in changes.column_names if name not in catalogue.column_names and name != DELETED]
-    notes = [f"{absent} products to remove were not in the catalogue."] if absent else []
+    notes = [f"Products to remove that were not in the catalogue: {absent}."] if absent else []
     if unknown:
         notes.append(f"Columns the catalogue does not have are ignored: {', '.join(unknown)}.")
     return Difference(kept, pa.Table.from_pylist(upserted, schema=catalogue.schema), deleted, counts, tuple(notes))

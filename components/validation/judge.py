@@ -153,6 +153,8 @@ def describe_left_out(night: Night) -> list[str]:
     """What could not be checked because the log does not have it, in sentences."""
     has: dict[str, Any] = night.log.has
     notes = []
+    if "search_id" in _absent(night, "events"):
+        notes.append("No event carries the search_id of a search: there is nothing to train on.")
     if not has.get("times", True):
         notes.append("The log has no times: order, days, hours and volumes a day were not checked.")
     elif not night.rules.days:

@@ -134,6 +134,7 @@ def test_too_few_searches_do_not_open_the_gate(gate):
     verdict = gate(make(n=12))
     assert verdict["open"] is False
     assert verdict["reason"].startswith("Only 12 test searches were measured; 30 are needed")
+    assert "Bring a log with more" in verdict["reason"]
     assert gate(make(n=12), minimum_searches=12)["open"] is True
 
 

@@ -29,6 +29,13 @@ def test_a_log_without_users_passes(sound_log: Path, tmp_path: Path) -> None:
     assert any("no users" in note for note in result.verdict["notes"])
 
 
+def test_a_log_whose_events_answer_no_search_is_told_that_it_trains_nothing(sound_log: Path, tmp_path: Path) -> None:
+    log = copy(sound_log, tmp_path / "log")
+    _drop(log, "events", "search_id")
+    assert any("nothing to train on" in note for note in validate(log, tmp_path / "run").verdict["notes"])
+    assert not any("nothing to train on" in note for note in validate(sound_log, tmp_path / "sound").verdict["notes"])
+
+
 def test_a_log_without_impressions_passes(sound_log: Path, tmp_path: Path) -> None:
     log = copy(sound_log, tmp_path / "log")
     for day in range(6):

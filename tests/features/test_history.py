@@ -78,6 +78,13 @@ def test_before_keeps_only_what_happened_strictly_earlier(happened, now):
 
 
 @unhurried
+@given(events, moments)
+def test_what_happened_before_a_moment_and_since_it_is_everything(happened, now):
+    history = History.of(happened)
+    assert history.before(now).merge(history.since(now)) == history
+
+
+@unhurried
 @given(events)
 def test_a_row_of_the_examples_gives_the_history_back(happened):
     history = History.of(happened)

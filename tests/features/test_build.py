@@ -14,7 +14,7 @@ from components.common.errors import BadInput, BadSetting, NotFound
 from components.features.examples import search_rounds
 from components.features.history import Behaviour, History, Search
 from components.features.schema import EXAMPLES, SPLITS
-from components.features.splits import query_split
+from components.features.splits import TimeSplit, query_split
 from components.features.step import build
 from tests.features.logs import DAY_US, START_US, event, search, three_days, write_log
 
@@ -190,9 +190,31 @@ def test_a_click_stamped_before_the_search_it_answers_is_not_in_that_searchs_his
 
 def test_what_a_training_search_led_to_after_validation_began_is_no_training_outcome(tmp_path):
     searches, events = three_days()
-    events.append(event(START_US + DAY_US + 5, "too-late", "order", "u5", search_id="s5"))
-    row = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))["s5"]
-    assert "too-late" not in row["product_ids"]
+    for search_id, next_part in (("s5", START_US + DAY_US), ("s11", START_US + 2 * DAY_US)):
+        events.append(event(next_part - 1, "in-time", "order", "u5", search_id=search_id))
+        events.append(event(next_part, "too-late", "order", "u5", search_id=search_id))
+    rows = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))
+    for row in (rows["s5"], rows["s11"]):
+        assert "in-time" in row["product_ids"]
+        assert "too-late" not in row["product_ids"]
+
+
+def test_a_search_of_midnight_belongs_to_the_day_that_begins():
+    moments = np.array([9, 10, 19, 20])
+    assert TimeSplit(validation=10, test=20).assign(moments, pa.chunked_array([["lamp"] * 4])).tolist() == [0, 1, 1, 2]
+
+
+def test_a_product_shown_twice_after_a_search_is_listed_at_its_first_position(tmp_path):
+    searches, events = three_days()
+    events.append(event(searches[4]["us"] + 5, "p4", "impression", "u0", search_id="s4", position=30))
+    row = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))["s4"]
+    assert row["positions"][row["product_ids"].index("p4")] == 1
+
+
+def test_spellings_of_one_query_that_differ_in_case_fall_on_one_side():
+    queries = [f"Red Lamp {number}" for number in range(50)]
+    assert [query_split(query) for query in queries] == [query_split(query.upper()) for query in queries]
+    assert {query_split(query) for query in queries} == {0, 1, 2}
 
 
 def test_an_event_without_a_user_belongs_to_whoever_made_its_search(tmp_path):

@@ -93,6 +93,17 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _pipeline_arguments(run)
 
+    check = command(
+        "check", "check a log as the first tasks of a run do; nothing is trained, nothing that is served changes",
+        "python pipeline.py check --data my-log/",
+    )  # fmt: skip
+    check.add_argument("--source", default="parquet", help="parquet (default), or a public set's name")
+    check.add_argument("--data", default="", help="path of the source's files")
+    _accept_argument(check)
+    _settings_arguments(
+        check, "validation.KEY=VALUE", "a setting of logs or validation", '{"validation.warn_only": "prices"}'
+    )
+
     runs = command(
         "runs", "list the runs, newest first, and why each ended; or show one run's stages",
         "python pipeline.py runs", "python pipeline.py runs run-20260102-030405-1a2b",
@@ -196,9 +207,13 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="", help="path of the source's files")
     parser.add_argument("--model", default="mgdspr", help="mgdspr, ueppr or mmse (default: mgdspr)")
     parser.add_argument("--environment", default="local", help="feature store: local, redis or cluster")
-    parser.add_argument("--accept", default="", help="names of drift alarms you accept, comma-separated")
+    _accept_argument(parser)
     _settings_arguments(parser, "ROOM.KEY=VALUE", "a setting, e.g. towers.epochs=3", '{"towers.epochs": 3}')
     _share_argument(parser)
+
+
+def _accept_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accept", default="", help="names of alarms you accept, comma-separated")
 
 
 def _settings_arguments(parser: argparse.ArgumentParser, metavar: str, help: str, example: str) -> None:

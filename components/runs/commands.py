@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from components.common.errors import BadSetting, NotFound, TowerlineError, disk_trouble
+from components.common.errors import BadSetting, GateClosed, NotFound, TowerlineError, disk_trouble
 from components.common.served import served_release_id
 from components.common.stopping import exit_code, stoppable, stopped_by
 from components.runs.arguments import build_parser
@@ -80,6 +80,22 @@ def _run(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     return run["exit_code"]
 
 
+def _check(options: argparse.Namespace, _: Callable[..., Any]) -> int:
+    from components.logs.step import check_source
+    from components.runs.checking import check_log, describe_check
+    from components.runs.settings import pipeline_arguments
+
+    chosen = pipeline_arguments(_assignments_of(options, ("logs", "validation"), "a check"))
+    check_source(options.source, options.data)
+    with contextlib.redirect_stdout(sys.stderr):  # the notes of its tasks; standard output is the answer's
+        verdict = check_log(
+            options.workdir, options.source, options.data, options.accept, chosen["log_settings"],
+            chosen["validation_settings"],
+        )  # fmt: skip
+    _say(options, verdict, describe_check(verdict))
+    return 0 if verdict["open"] else GateClosed.exit_code
+
+
 def _serve(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.runs.show import announce_server
     from components.serving.server import serve
@@ -122,6 +138,14 @@ def _assignments(texts: list[str]) -> dict[str, str]:
     return parse_assignments(texts)
 
 
+def _assignments_of(options: argparse.Namespace, rooms: tuple[str, str], who: str) -> dict[str, str]:
+    values = _assignments(options.set)
+    foreign = [name for name in values if name.partition(".")[0] not in rooms]
+    if foreign:
+        raise BadSetting(f"{who} takes settings of {' and '.join(rooms)}, not {foreign[0]}; that one needs a run.")
+    return values
+
+
 def _search(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.runs.show import print_search
     from components.serving.client import search
@@ -154,11 +178,7 @@ def _upsert(options: argparse.Namespace, _: Callable[..., Any]) -> int:
     from components.releases.operations import upsert_and_promote
     from components.runs.settings import pipeline_arguments
 
-    values = _assignments(options.set)
-    foreign = [name for name in values if name.partition(".")[0] not in ("index", "serving")]
-    if foreign:
-        raise BadSetting(f"an upsert takes settings of index and serving, not {foreign[0]}; that one needs a run.")
-    chosen = pipeline_arguments(values)
+    chosen = pipeline_arguments(_assignments_of(options, ("index", "serving"), "an upsert"))
     with contextlib.redirect_stdout(sys.stderr):  # the notes of its tasks; standard output is the answer's
         release_id = upsert_and_promote(
             options.workdir, options.products, chosen["index_settings"], chosen["serving_settings"], options.share
@@ -255,6 +275,7 @@ def _say(options: argparse.Namespace, value: dict[str, Any], sentence: str) -> N
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, Callable[..., Any]], int]] = {
     "run": _run,
+    "check": _check,
     "runs": _runs,
     "settings": _settings,
     "serve": _serve,

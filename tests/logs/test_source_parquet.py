@@ -65,6 +65,17 @@ def test_a_column_that_nothing_reads_is_told_of_a_file_outside_partitions_too(tm
     assert "rows.parquet has columns that nothing reads: session." in capsys.readouterr().out
 
 
+def test_times_without_a_zone_outside_partitions_are_told_too(tmp_path, capsys):
+    data = write_log(tmp_path / "given")
+    rows = Log(data).read("events")
+    load(data, tmp_path)
+    assert "no time zone" not in capsys.readouterr().out
+    place = rows.column_names.index("timestamp")
+    replace(data, "events", rows.set_column(place, "timestamp", rows["timestamp"].cast(pa.timestamp("us"))))
+    assert load(data, tmp_path).read("events").equals(rows)
+    assert "Table events: its timestamps carry no time zone and were read as UTC." in capsys.readouterr().out
+
+
 def test_rows_outside_partitions_never_go_into_a_file_of_the_shop(tmp_path):
     data = write_log(tmp_path / "given")
     (day,) = (data / "events" / "dt=2026-03-01").glob("*.parquet")

@@ -79,7 +79,9 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
         table = _table(data, path)
         partition = path.parent.name if table in PARTITIONED else ""
         if table in PARTITIONED and not partition.startswith("dt="):
-            unread = _by_day(path, table, writer)
+            unread, naive = _by_day(path, table, writer)
+            if naive:
+                record.note(f"Table {table}: its timestamps carry no time zone and were read as UTC.")
             if unread:
                 record.note(f"Table {table}: {path} has columns that nothing reads: {', '.join(unread)}.")
         else:
@@ -127,8 +129,8 @@ def _read_start(path: Path, table: str) -> None:
                 fit(table, rows.filter(pc.is_valid(rows[name])), str(path))
 
 
-def _by_day(path: Path, table: str, writer: LogWriter) -> list[str]:
-    """Writes a file's rows into their days; returns its unknown columns, of which nobody else will tell."""
+def _by_day(path: Path, table: str, writer: LogWriter) -> tuple[list[str], bool]:
+    """Writes a file's rows into their days; returns what nobody else will tell: unknown columns, times without zone."""
     with open_parquet(path, table) as file:
         for name in REQUIRED[table]:
             if name not in file.schema_arrow.names:
@@ -141,4 +143,6 @@ def _by_day(path: Path, table: str, writer: LogWriter) -> list[str]:
             days = pc.strftime(rows["timestamp"], format="%Y-%m-%d")
             for day in pc.unique(days).to_pylist():
                 writer.write(table, rows.filter(pc.equal(days, day)), day)
-        return unknown_columns(table, file.schema_arrow.names)
+        kind = file.schema_arrow.field("timestamp").type
+        naive = pa.types.is_timestamp(kind) and kind.tz is None
+        return unknown_columns(table, file.schema_arrow.names), naive

@@ -6,7 +6,7 @@ from components.common.errors import BadSetting, GateClosed, NotFound
 from components.common.manifest import current_release_id
 from components.releases.ledger import read_rollout, rollout_path
 from components.releases.operations import list_releases, promote, rollback
-from components.releases.rollout import abort, advance, finish, start_canary
+from components.releases.rollout import abort, advance, finish, promote_to_share, start_canary
 from components.runs.commands import main
 from components.serving.rollout import read_rollout as read_as_serving
 from components.serving.rollout import stopped_rollout
@@ -34,6 +34,11 @@ def test_a_canary_gets_its_share_and_the_served_release_stays(workdir, blessings
     }
     advance(workdir, 50)
     assert read_as_serving(workdir).percent == 50
+
+
+def test_only_a_share_of_everybody_is_a_promotion(workdir, blessings):
+    assert promote_to_share(workdir, B, 99.9, **blessings(B)) == A == current_release_id(workdir)
+    assert promote_to_share(workdir, B, 100, **blessings(B)) == B == current_release_id(workdir)
 
 
 @pytest.mark.parametrize("gate", ["quality", "infrastructure"])

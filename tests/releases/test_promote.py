@@ -2,7 +2,7 @@ import pytest
 
 from components.common.errors import BadInput, GateClosed, NotFound
 from components.common.manifest import current_release_id, release_directory, set_current
-from components.releases.ledger import read_record
+from components.releases.ledger import Promotion, read_record, withdraw
 from components.releases.operations import list_releases, promote, rollback
 from tests.releases.conftest import A, B, C
 
@@ -105,6 +105,13 @@ def test_rollback_to_a_named_release_and_forward_again(workdir, make, blessings)
     assert states(workdir) == {A: "standby", B: "withdrawn", C: "served"}
     assert rollback(workdir) == A
     assert rollback(workdir, A) == A
+
+
+def test_a_later_rollback_does_not_change_when_an_earlier_one_was():
+    record = [Promotion(A, "1", "promote"), Promotion(B, "2", "promote"), Promotion(C, "3", "promote", withdrawn="4")]
+    first, second, third = withdraw(record, 0)
+    assert (first.withdrawn, third.withdrawn) == (None, "4")
+    assert second.withdrawn not in (None, "4")
 
 
 def test_a_withdrawn_release_can_be_promoted_again(workdir, make, blessings):

@@ -67,6 +67,8 @@ def test_the_next_log_is_compared_with_that_of_the_served_release(workdir, step)
     assert newest(workdir) == "second"
     rollback(workdir)
     assert newest(workdir) == "first"
+    step(C, "third")
+    assert newest(workdir) == "third"
 
 
 def test_the_log_of_a_canary_that_a_server_stopped_is_not_compared_with(workdir, step):

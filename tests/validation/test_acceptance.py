@@ -66,6 +66,18 @@ def test_an_accepted_partition_stays_accepted_while_its_content_does(sound_log: 
     assert second.alarm("doubled_partition")["accepted"]
 
 
+def test_what_was_accepted_for_one_partition_is_accepted_for_no_other_and_for_no_other_alarm() -> None:
+    alarms = Alarms(earlier=[("bad_day", "content of Monday"), ("counts", "")])
+    alarms.add("bad_day", "Monday is bad.", scope="content of Monday")
+    alarms.add("bad_day", "Tuesday is bad.", scope="content of Tuesday")
+    alarms.add("doubled_partition", "Monday was written twice.", scope="content of Monday")
+    alarms.add("counts", "The counts differ.")
+    assert [item.sentence for item in alarms.closing()] == [
+        "Monday was written twice.", "The counts differ.", "Tuesday is bad."
+    ]  # fmt: skip
+    assert alarms.acceptances() == [("bad_day", "content of Monday")]
+
+
 def test_an_unknown_name_is_refused_before_any_work(sound_log: Path, tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"unknown alarm 'categry_mix'.*Did you mean 'category_mix'"):
         validate(sound_log, tmp_path / "run", accept="categry_mix")

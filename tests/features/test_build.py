@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from components.common.errors import BadInput, BadSetting, NotFound
 from components.features.examples import search_rounds
 from components.features.history import Behaviour, History, Search
+from components.features.passthrough import write_products
 from components.features.schema import EXAMPLES, SPLITS
-from components.features.splits import TimeSplit, query_split
+from components.features.splits import TimeSplit, iso, query_split
 from components.features.step import build
+from components.logs.contract import Log
 from tests.features.logs import DAY_US, START_US, event, search, three_days, write_log
 
 
@@ -99,6 +101,10 @@ def test_many_small_buckets_give_the_same_examples_as_one(shop, tmp_path):
     assert len(list((tmp_path / "sources" / "shopper_history").glob("moments-*"))) > 1
     assert rows_of(small) == rows_of(examples)
     assert pq.read_table(small / "graph.parquet") == pq.read_table(examples / "graph.parquet")
+    ends = {name: (searches[6 * part], searches[6 * part + 5]) for part, name in enumerate(SPLITS)}
+    window = {name: [iso(first["us"]), iso(last["us"])] for name, (first, last) in ends.items()}
+    for folder in (small, examples):
+        assert json.loads((folder / "features.json").read_text())["window"] == window
 
 
 def test_a_shopper_of_many_searches_is_joined_in_rounds_with_the_same_truth(tmp_path, monkeypatch):
@@ -240,6 +246,18 @@ def test_searches_that_are_all_anonymous_have_empty_histories(tmp_path):
     rows = rows_of(build_in(tmp_path, write_log(tmp_path / "log", searches, events)))
     assert len(rows) == len(searches)
     assert not any(History.from_row(row) for row in rows.values())
+
+
+def test_a_repeated_product_keeps_its_last_row(tmp_path):
+    rows = [("p1", "old"), ("p2", "rug"), ("p1", "new")]
+    products = [{"product_id": product_id, "title": title} for product_id, title in rows]
+    log = write_log(tmp_path / "log", *three_days(), products=products)
+    assert write_products(Log(log), tmp_path) == 2
+    kept = pq.read_table(tmp_path / "products.parquet")
+    assert dict(zip(kept["product_id"].to_pylist(), kept["title"].to_pylist(), strict=True)) == {
+        "p1": "new",
+        "p2": "rug",
+    }
 
 
 def test_a_product_no_longer_in_the_catalogue_stays_in_histories(tmp_path):

@@ -23,17 +23,23 @@ def graph() -> QueryProductGraph:
     return QueryProductGraph(pa.Table.from_pylist(rows, schema=GRAPH))
 
 
-def test_a_search_adds_the_weight_of_the_strongest_thing_done(tmp_path):
+def test_a_search_adds_the_weight_of_the_strongest_thing_done_and_the_heaviest_queries_are_kept(tmp_path):
     searches = [search(number, START_US + number * DAY_US, "lamp") for number in range(3)]
-    searches += [search(3, START_US + 9, "red lamp"), search(4, START_US + 19, "lamp")]
+    searches += [
+        search(3, START_US + 9, "red lamp"),
+        search(4, START_US + 19, "lamp"),
+        search(5, START_US + 29, "bulb"),
+    ]
     events = [event(one["us"] + 1, "p1", search_id=one["search_id"]) for one in searches]
     events += [event(START_US + 2, "p1", search_id="s0"), event(START_US + 3, "p1", "order", search_id="s0")]
     log = write_log(tmp_path / "log", searches, events)
-    build(log, tmp_path / "examples", tmp_path / "sources", json.dumps({"graph_weights": "1,2,3,10"}))
+    build(
+        log, tmp_path / "examples", tmp_path / "sources", json.dumps({"graph_weights": "1,2,3,10", "graph_queries": 2})
+    )
     graph = QueryProductGraph.read(tmp_path / "examples" / "graph.parquet")
     queries, weights = graph.edges("p1")
-    # s0 led to an order (10) and s4 to a click (1); s1 and s2 lie in the validation and test days.
-    assert (queries, weights.tolist()) == (["lamp", "red lamp"], [11.0, 1.0])
+    # s0 led to an order (10) and s4 to a click (1); s1 and s2 lie in the validation and test days; two are kept.
+    assert (queries, weights.tolist()) == (["lamp", "bulb"], [11.0, 1.0])
 
 
 def test_the_query_itself_is_never_a_neighbour(graph):

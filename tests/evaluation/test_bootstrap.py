@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from components.evaluation.bootstrap import intervals
+from components.evaluation.measure import Measured
+from components.evaluation.settings import EvaluationSettings
+from components.evaluation.slices import Slice
+from components.evaluation.tables import rows_and_differences
 
 
 def one(values, clusters=None, samples=1000, confidence=0.95, seed=0):
@@ -58,3 +62,14 @@ def test_a_paired_difference_cancels_what_is_hard_for_both():
     paired = one(ours - theirs)
     apart = one(ours).low - one(theirs).high
     assert apart < 0 < paired.low <= paired.value <= paired.high < 0.03
+
+
+def test_a_slice_is_resampled_by_the_shoppers_of_its_own_searches():
+    """Two searches of one shopper are one draw, whoever made the first searches of the table."""
+    nothing = np.zeros((0, 0))
+    found = Measured({"all": {"hit": np.array([1.0, 0, 1, 0])}, "last": {"hit": np.array([1.0, 0])}}, *[nothing] * 3)
+    slices = [Slice("all", np.ones(4, bool)), Slice("last", np.array([False, False, True, True]))]
+    rows, _ = rows_and_differences({"model": found}, slices, np.array([0, 1, 2, 2]), "model", EvaluationSettings())
+    everything, last = (row["metrics"]["hit"] for row in rows)
+    assert everything["low"] < everything["high"]
+    assert last["low"] == last["value"] == last["high"] == 0.5

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.common.errors import BadInput, NotFound
+from components.common.files import read_json
 from components.common.manifest import current_release_id, list_release_ids, read_release, set_current, verify_files
 from components.index import upsert
 from components.index.backends import lite_backend
@@ -102,11 +103,13 @@ def test_a_change_of_most_of_the_catalogue_fills_a_new_collection(workdir, tmp_p
 
 
 def test_a_grandchild_builds_on_the_child(workdir, tmp_path):
-    child = upsert_products(workdir, write(tmp_path / "c.parquet", CHANGES, COLUMNS), release_id="release-2")
+    changes = write(tmp_path / "c.parquet", CHANGES, COLUMNS)
+    child = upsert_products(workdir, changes, {"relevance": "off"}, release_id="release-2")
     set_current(workdir, child)
     back = [{"product_id": "p0004", "title": "Vela amber drill"}, {"product_id": "n1", "title": "-", "deleted": True}]
     grandchild = read_release(workdir, upsert_products(workdir, write(tmp_path / "d.parquet", back, COLUMNS)))
     assert grandchild.parent == "release-2"
+    assert read_json(grandchild.path("index", "search.json"))["settings"]["relevance"] == "off"
     with open_search(grandchild) as searcher:
         assert searcher.products.rows(["n1"]) == [None]
         assert searcher.search(text_vector(["amber drill"])[None], 1)[0][0].product_id == "p0004"
@@ -130,6 +133,7 @@ def test_changes_that_change_nothing_make_no_release(workdir, tmp_path):
         ([{"product_id": "new", "price": 3.0}], "column title .* 'new'., is missing, null or empty"),
         ([{"product_id": "new", "title": " "}], "column title .* 'new'., is missing, null or empty"),
         ([{"product_id": "new", "title": "x", "price": -5.0}], "column price .* 'new'., is -5.0; a price is above 0"),
+        ([{"product_id": "new", "title": "x", "price": 0.0}], "a price is above 0"),
         ([{"product_id": "a", "title": "x"}, {"product_id": "a", "title": "y"}], "row 1: 'a' occurs before"),
         ([{"product_id": "", "title": "x"}], "is not a text of 1 to 512 bytes"),
         ([{"product_id": "a", "title": "x", "price": "cheap"}], "column price .* cannot be read as double"),

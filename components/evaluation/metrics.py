@@ -20,13 +20,12 @@ def target_ranks(found: np.ndarray, targets: Targets, products: int) -> np.ndarr
 
     `found` int32 [searches, k] holds catalogue rows, best first, -1 for none; `products` is the catalogue's size.
     """
-    place = np.zeros(products + 1, dtype=np.int32)  # the last cell takes the -1s
+    place = np.zeros(products + 1, dtype=np.int32)  # the last cell takes the -1s; no target reads it
     ranks = np.zeros(len(targets.products), dtype=np.int32)
     numbers = np.arange(1, found.shape[1] + 1, dtype=np.int32)
     for search in range(len(targets)):
         entries = slice(targets.offsets[search], targets.offsets[search + 1])
         place[found[search]] = numbers
-        place[-1] = NOT_FOUND
         ranks[entries] = place[targets.products[entries]]
         place[found[search]] = NOT_FOUND
     return ranks

@@ -119,6 +119,8 @@ def test_when_too_few_survive_the_least_reliable_term_is_given_up_first():
     assert (relaxed.rows.tolist(), [t.value for t in relaxed.given_up]) == ([0, 1, 2], ["red"])
     hopeless = control(terms, postings, relevance_minimum=4).apply("red boot", everything)
     assert (hopeless.rows.tolist(), hopeless.terms, hopeless.removed) == ([0, 1, 2, 3, 4], (), 0)
+    few = control(terms, postings, relevance_minimum=4).apply("boot", found(range(3)))
+    assert (few.rows.tolist(), [t.value for t in few.terms], few.given_up) == ([0, 1, 2], ["Boots"], ())
     nowhere = control(terms, postings, relevance_minimum=1).apply("gold boot", everything)
     assert (nowhere.rows.tolist(), [t.value for t in nowhere.given_up]) == ([0, 1, 2], ["gold"])
 

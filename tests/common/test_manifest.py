@@ -55,6 +55,20 @@ def test_a_directory_without_manifest_is_no_release(tmp_path):
     assert current_release_id(tmp_path) is None
 
 
+def test_a_release_that_is_being_removed_is_none(tmp_path):
+    release = make_release(tmp_path)
+    release.directory.rename(release.directory.with_name(f".retired-{release.release_id}"))
+    assert list_release_ids(tmp_path) == []
+
+
+def test_what_an_index_rewrites_when_it_is_opened_is_no_file_of_the_manifest(tmp_path):
+    release = make_release(tmp_path)
+    for name in ("milvus/data.db", ".lock", "towers/.cache"):
+        release.path(name).parent.mkdir(exist_ok=True)
+        release.path(name).write_text("changes")
+    assert fingerprint_files(release.directory) == release.files
+
+
 def test_current_points_at_one_complete_release(tmp_path):
     release = make_release(tmp_path)
     set_current(tmp_path, release.release_id)

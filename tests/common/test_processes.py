@@ -1,12 +1,13 @@
 """A process that works for another one ends with it, and nonsense in the environment ends nothing."""
 
+import os
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from components.common.processes import OWNER, end_with_owner
+from components.common.processes import OWNER, end_with_owner, is_alive
 
 _TASK = "from components.common.processes import end_with_owner as end; end(); import time; time.sleep(60)"
 
@@ -16,6 +17,13 @@ def test_a_task_ends_soon_after_its_owner():
         task = subprocess.Popen([sys.executable, "-c", _TASK], env={OWNER: str(owner.pid)})
         owner.kill()
     assert task.wait(30) == 70
+
+
+def test_a_process_that_has_ended_and_is_not_yet_buried_is_not_alive():
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(process.pid)
+    assert is_alive(os.getpid())
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", "-1", "1.5", "²"])

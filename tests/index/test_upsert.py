@@ -12,6 +12,7 @@ from components.common.errors import BadInput, NotFound
 from components.common.files import read_json
 from components.common.manifest import current_release_id, list_release_ids, read_release, set_current, verify_files
 from components.index import upsert
+from components.index.assemble import write_index
 from components.index.backends import lite_backend
 from components.index.changes import compare, read_changes
 from components.index.filters import Filter
@@ -21,6 +22,7 @@ from components.index.store import VectorStore
 from components.index.upsert import upsert_products
 from components.index.vectors import load_vectors
 from components.logs.contract import PRODUCTS
+from components.releases.garbage import collect_garbage
 from tests.index.fakes import text_vector
 
 
@@ -146,6 +148,19 @@ def test_a_bad_file_of_changes_is_refused_and_leaves_nothing(workdir, tmp_path, 
         upsert_products(workdir, write(tmp_path / "c.parquet", rows))
     assert list_release_ids(workdir) == ["release-1"]
     assert not list((workdir / "releases").glob(".*.tmp"))
+
+
+def test_a_child_that_is_being_built_is_not_cleared_away(workdir, tmp_path, monkeypatch):
+    cleared = []
+
+    def while_others_clear_up(*arguments, **named):
+        cleared.append(collect_garbage(workdir))
+        return write_index(*arguments, **named)
+
+    monkeypatch.setattr(upsert, "write_index", while_others_clear_up)
+    child = upsert_products(workdir, write(tmp_path / "c.parquet", CHANGES, COLUMNS))
+    assert cleared == [[]]
+    assert child in list_release_ids(workdir)
 
 
 def test_an_upsert_that_fails_halfway_leaves_the_served_release(workdir, tmp_path, monkeypatch):

@@ -72,23 +72,22 @@ def _shown(text: str) -> str:
 
 def as_overrides(instance: Any) -> dict[str, str]:
     """The inverse of `from_overrides`: every field as a string that converts back to the same value."""
-    result = {}
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        if isinstance(value, tuple):
-            result[field.name] = ",".join(str(item) for item in value)
-        else:
-            result[field.name] = "none" if value is None else str(value)
-    return result
+    return {field.name: _written(getattr(instance, field.name)) for field in dataclasses.fields(instance)}
 
 
 def describe(cls: type) -> list[tuple[str, str, str, str]]:
-    """Rows (name, type, default, reason) of a settings dataclass, for the reference page and `--help`."""
+    """Rows (name, type, default as `--set` takes it, reason) of a settings dataclass, for the terminal."""
     hints = typing.get_type_hints(cls)
     return [
-        (field.name, _type_name(hints[field.name]), str(field.default), str(field.metadata.get("help", "")))
+        (field.name, _type_name(hints[field.name]), _written(field.default), str(field.metadata.get("help", "")))
         for field in dataclasses.fields(cls)
     ]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return "none" if value is None else str(value)
 
 
 def _type_name(kind: Any) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from components.common.errors import BadSetting
+from components.evaluation.settings import check_language
 
 RANDOM, POPULARITY, BM25, CURRENT = "random", "popularity", "bm25", "current release"
 """Names of the methods every evaluation shows beside the model; the last one only once something is served."""
@@ -79,15 +79,12 @@ class Bm25Scorer:
 
 
 def _language(name: str) -> dict[str, object]:
+    check_language(name)
     if name.lower() == "none":
         return {"stopwords": None, "stemmer": None}
     import bm25s.stopwords
     import Stemmer
 
-    try:
-        stemmer = Stemmer.Stemmer(name)
-    except KeyError:
-        known = ", ".join(Stemmer.algorithms())
-        raise BadSetting(f"evaluation.language {name!r} has no stemmer; known: none, {known}.") from None
+    stemmer = Stemmer.Stemmer(name)
     list_name = "STOPWORDS_EN" if name == "english" else f"STOPWORDS_{name.upper()}"
     return {"stopwords": list(getattr(bm25s.stopwords, list_name, ())), "stemmer": stemmer}

@@ -6,6 +6,16 @@ from components.common.errors import BadSetting
 from components.common.settings import setting
 
 
+def check_language(name: str) -> None:
+    """Raises BadSetting for a language of BM25 that has no stemmer, with those that have one."""
+    if name == "english" or name.lower() == "none":
+        return
+    import Stemmer
+
+    if name not in (known := Stemmer.algorithms()):
+        raise BadSetting(f"evaluation.language {name!r} has no stemmer; known: none, {', '.join(known)}.")
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """Settings of evaluation and of the quality gate, with the reason for each default."""
@@ -54,5 +64,6 @@ class EvaluationSettings:
             raise BadSetting(f"evaluation.engine must be onnx or torch, not {self.engine!r}.")
         if not self.bm25_k1 > 0 or not 0 <= self.bm25_b <= 1:
             raise BadSetting("evaluation.bm25_k1 must be above 0 and bm25_b in [0, 1].")
+        check_language(self.language)
         if not self.gate_metrics:
             raise BadSetting("evaluation.gate_metrics must name at least one metric, such as recall@10.")

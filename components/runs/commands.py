@@ -244,13 +244,14 @@ def _schedule(options: argparse.Namespace, dag: Callable[..., Any]) -> int:
     from components.runs.schedule import run_nightly, six_field_cron
 
     if options.local == bool(options.host):
-        raise BadSetting("schedule needs either --host URL (Kubeflow) or --local (this machine).")
+        raise BadSetting("give either --host URL (Kubeflow) or --local (this machine).")
     cron = six_field_cron(options.cron)
     if options.local:
         if options.action != "set":
             raise BadSetting(
                 "schedule --local runs until it is stopped; list, pause, resume and delete are for --host."
             )
+        check_pipeline_options(options, local=True)  # now, and not at three in the morning
         return run_nightly(options.cron, options.workdir, lambda: _run(options, dag))
     cluster = Cluster.connect(options.host, options.namespace, options.service_account)
     if options.action == "set":

@@ -103,6 +103,8 @@ UNITS: dict[str, Callable[[str], list[str]]] = {
     "character_4grams": partial(character_ngrams, n=4),
 }
 """Every unit a setting may name."""
+ONE_OR_MORE_UNITS = f"one or more of {', '.join(UNITS)}"
+"""What an error asks for where a setting takes several."""
 
 
 def cut(text: str, unit: str) -> list[str]:

@@ -285,6 +285,23 @@ def test_a_schedule_needs_exactly_one_place(capsys):
     assert "either --host URL" in capsys.readouterr().err
 
 
+def test_a_schedule_is_refused_at_once_when_its_nights_would_fail(tmp_path, capsys):
+    start = ["schedule", "--local", "--workdir", str(tmp_path)]
+    assert main(lambda **_: None, [*start, "--data", str(tmp_path)]) == 2
+    assert "needs the --source that reads it" in capsys.readouterr().err
+    assert main(lambda **_: None, [*start, "--set", "evaluation.language=deutsch"]) == 2
+    assert "'deutsch' has no stemmer; known: none, " in capsys.readouterr().err
+    assert main(lambda **_: None, [*start, "--set", "towers.title_units=trigrams"]) == 2
+    assert "must be one or more of words, " in capsys.readouterr().err
+
+
+def test_settings_show_defaults_as_set_takes_them():
+    defaults = {f"{room}.{name}": default for room, rows in describe_all().items() for name, _, default, _ in rows}
+    parse_assignments([f"{name}={default}" for name, default in defaults.items()])
+    assert defaults["evaluation.cutoffs"] == "1,10,100,1000"
+    assert defaults["evaluation.positive_from"] == "none"
+
+
 def test_the_terminal_is_told_where_the_page_is(tmp_path, capsys):
     announce_server(tmp_path)
     write_json(tmp_path / "server.json", {"pid": os.getpid(), "url": "http://127.0.0.1:8080"})

@@ -28,7 +28,7 @@ from components.towers.parts.title_axes import start_vectors, title_axes
 from components.towers.parts.tokens import TokenTable
 from components.towers.settings import TEXT_VECTORS, TowerSettings
 from components.towers.sharding import id_table
-from components.towers.text import UNITS
+from components.towers.text import ONE_OR_MORE_UNITS, UNITS
 
 _TITLES_FOR_AXES = 20_000
 """Titles that the axes are found from; more change them little and cost time."""
@@ -76,7 +76,7 @@ class MgdsprSettings(TowerSettings):
         super().__post_init__()
         for name in ("gram_1", "gram_2"):
             self.require(getattr(self, name) in UNITS, name, f"one of {', '.join(UNITS)}")
-        self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
+        self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", ONE_OR_MORE_UNITS)
         self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
         self.require(0 <= self.title_axes <= self.dimension, "title_axes", f"in [0, dimension {self.dimension}]")

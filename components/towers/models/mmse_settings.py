@@ -8,7 +8,7 @@ from components.common.settings import setting
 from components.towers.fields import TOKEN_GROUPS
 from components.towers.losses.stage_ranking import PAIRS
 from components.towers.settings import TowerSettings
-from components.towers.text import UNITS
+from components.towers.text import ONE_OR_MORE_UNITS, UNITS
 
 FUSIONS = ("concatenate", "multi_vector", "none")
 
@@ -51,7 +51,7 @@ class MmseSettings(TowerSettings):
         self.require(set(self.pairs) <= set(PAIRS), "pairs", f"of {', '.join(PAIRS)}")
         for name in ("gram_1", "gram_2"):
             self.require(getattr(self, name) in UNITS, name, f"one of {', '.join(UNITS)}")
-        self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", "text units")
+        self.require(bool(self.title_units) and set(self.title_units) <= set(UNITS), "title_units", ONE_OR_MORE_UNITS)
         self.require(set(self.title_groups) <= set(TOKEN_GROUPS), "title_groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
         self.require(self.ranking_weight >= 0, "ranking_weight", "0 or more")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from components.common.settings import setting
 from components.towers.fields import TOKEN_GROUPS
 from components.towers.settings import TowerSettings
-from components.towers.text import UNITS
+from components.towers.text import ONE_OR_MORE_UNITS, UNITS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class UepprSettings(TowerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.score == "cosine", "score", "cosine for ueppr, whose thresholds are cosines")
-        self.require(bool(self.text_units) and set(self.text_units) <= set(UNITS), "text_units", "text units")
+        self.require(bool(self.text_units) and set(self.text_units) <= set(UNITS), "text_units", ONE_OR_MORE_UNITS)
         self.require(set(self.groups) <= set(TOKEN_GROUPS), "groups", f"of {', '.join(TOKEN_GROUPS)}")
         self.require(self.text_encoder in ("none", "transformer"), "text_encoder", "none or transformer")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")

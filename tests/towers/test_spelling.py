@@ -29,6 +29,13 @@ def spelling():
     return Spelling.learn(TITLES)
 
 
+@pytest.mark.parametrize("typed", ["Küchenarmaturen", "kuechenarmatur"])
+def test_endings_and_umlauts_of_another_language_are_put_right_up_to_two_letters(typed):
+    german = Spelling.learn(["Grohe Küchenarmatur chrom", "Küchenarmatur Edelstahl"])
+    assert german(typed) == "küchenarmatur"
+    assert german("kuechenarmaturen") == "kuechenarmaturen"
+
+
 @pytest.mark.parametrize(
     ("typed", "right"),
     [

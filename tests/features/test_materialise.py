@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.common.errors import BadSetting, NotFound, WorkdirBusy
+from components.common.files import read_json
 from components.common.lock import workdir_lock
 from components.features.history import Behaviour, History, Search
 from components.features.repository import store_directory
@@ -73,9 +74,12 @@ def test_an_event_pushed_after_the_logs_end_survives_and_one_the_log_denies_does
     materialise(shop, tmp_path, environment)
     client = FeatureStoreClient(tmp_path, environment)
     newer = client.history("u1").last_timestamp + 100 * HOUR_US
-    client.push("u1", Behaviour(newer, "pushed", "click"), Behaviour(START_US + 7, "not in the log", "click"))
+    end = read_json(shop_later / "sources.json")["log_end_us"]
+    kept = [Behaviour(newer, "pushed", "click"), Behaviour(end - HOUR_US // 2, "not in the log yet", "click")]
+    denied = [Behaviour(START_US + 7, "not in the log", "click"), Behaviour(end - 2 * HOUR_US, "nor here", "click")]
+    client.push("u1", *kept, *denied)
     materialise(shop_later, tmp_path, environment)
-    assert client.history("u1") == histories(shop_later)["u1"].append(Behaviour(newer, "pushed", "click"))
+    assert client.history("u1") == histories(shop_later)["u1"].append(*kept)
 
 
 def test_an_emptied_store_is_filled_again(shop, tmp_path, environment, request):

@@ -164,6 +164,7 @@ def test_a_request_the_index_refuses_is_told_so_and_not_answered_from_the_last_g
     world.index.error = BadInput("this filter cannot be searched")
     (answer,) = world.ask(SearchRequest("lamp", k=5))
     assert isinstance(answer, BadInput)
+    assert world.outcomes == [("release-a", False)], "a wrong request is no failure of the release"
 
 
 def test_a_request_that_names_a_release_is_never_answered_from_the_last_good_result_of_another(world: World) -> None:

@@ -14,7 +14,7 @@ import components.towers.losses
 import components.towers.negatives
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import IN_BATCH, UNIFORM, Negatives
-from components.towers.losses.masks import allowed
+from components.towers.losses.masks import allowed, searches
 from components.towers.losses.mixed_hard_negatives import MixedHardNegatives
 from components.towers.losses.multi_part_hinge import MultiPartHinge
 from components.towers.losses.pairwise_hinge import PairwiseHinge
@@ -324,6 +324,34 @@ def test_the_fused_softmax_has_value_and_gradients_of_the_composed_one(data, log
         given = (leaves[0], leaves[1], replace(data["n"], vectors=leaves[2]), data["index"], data["extra"], own)
         value = loss(*given, weights) if fused else softmax_loss(*loss.logits(*given), weights)
         found.append([value.detach(), *torch.autograd.grad(value * 3.0, leaves)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+SIDE_BY_SIDE = torch.tensor([0, 0, 1, 1, 1])
+"""The query vector of each example."""
+
+
+@pytest.mark.parametrize(
+    ("same_item", "extra", "expected"),
+    [
+        (True, [[1, 4], [1, 4], [4, 1], [4, 1], [4, 9]], [0, 0, 1, 1, 2]),
+        (True, [[9, -1], [9, -1], [1, 4], [1, 4], [1, 4]], [0, 1, 2, 2, 2]),
+        (True, None, [0, 1, 2, 3, 3]),
+        (False, None, [0, 0, 1, 1, 1]),
+    ],
+)
+def test_the_negatives_of_a_search_are_scored_once_where_its_examples_mask_alike(data, same_item, extra, expected):
+    own, extra = torch.tensor([1, 4, 1, 4, 4]), None if extra is None else torch.tensor(extra)
+    first, search = searches(data["q"][SIDE_BY_SIDE], own, extra, same_item)
+    assert search.tolist() == expected
+    assert first.tolist() == [expected.index(number) for number in range(expected[-1] + 1)]
+    loss, found = SampledSoftmax(0.7, mask_same_item=same_item), []
+    for fused in (True, False):
+        leaves = [data["q"].clone().requires_grad_(), data["n"].vectors.clone().requires_grad_()]
+        given = (leaves[0][SIDE_BY_SIDE], data["p"], replace(data["n"], vectors=leaves[1]), own, extra)
+        value = loss(*given, None, data["weights"]) if fused else softmax_loss(*loss.logits(*given), data["weights"])
+        found.append([value.detach(), *torch.autograd.grad(value, leaves)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import Negatives
 from components.towers.losses.fused_softmax import fused_softmax
-from components.towers.losses.masks import allowed, hidden
+from components.towers.losses.masks import allowed, hidden, searches
 from components.towers.losses.scores import InnerProduct, Score
 
 
@@ -47,7 +47,8 @@ class SampledSoftmax(nn.Module):
     Relations:
         - `PairwiseHinge` compares one pair at a time: the same scores, slower convergence (MGDSPR figure 5).
         - `MixedHardNegatives` adds interpolated negatives to this denominator.
-        - Cost: one product [B, d] x [d, M] and a matrix [B, M]; no [B, M, d] is built.
+        - Cost: one product [R, d] x [d, M] and a matrix [R, M], R the searches whose examples stand side by side; no
+          [B, M, d] is built.
 
     Example:
         >>> loss = SampledSoftmax(temperature=2.0)
@@ -107,12 +108,13 @@ class SampledSoftmax(nn.Module):
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
         if self._fusable(query_vectors, negatives):
-            masks = self.mask_same_item or extra_positives is not None
+            first, search = searches(query_vectors, positive_index, extra_positives, self.mask_same_item)  # [R], [B]
+            own, others = (None if rows is None else rows[first] for rows in (positive_index, extra_positives))
             return fused_softmax(
-                query_vectors / self.temperature, negatives.vectors,
+                query_vectors.index_select(0, first) / self.temperature, negatives.vectors,
                 self._positive(query_vectors, positive_vectors, positive_log_q),
-                hidden(negatives, positive_index, extra_positives, self.mask_same_item) if masks else None,
-                negatives.log_q if self.log_q_correction else None, weights,
+                hidden(negatives, own, others, self.mask_same_item),
+                negatives.log_q if self.log_q_correction else None, weights, search,
             )  # fmt: skip
         positive, negative = self.logits(
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q

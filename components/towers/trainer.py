@@ -130,7 +130,7 @@ class Trainer:
         """One update; returns the loss, a detached scalar."""
         self.model.train()
         step = self.state.step
-        torch.manual_seed(_mixed(self.settings.seed, step, self.processes.rank))  # dropout
+        _seed_dropout(_mixed(self.settings.seed, step, self.processes.rank), self.device)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=uses_bfloat16(self.settings, self.device)):
             loss = self.model.loss(to_device(batch, self.device), self._context(step)).total
@@ -270,6 +270,14 @@ def pick_device(settings: TowerSettings) -> torch.device:
 def uses_bfloat16(settings: TowerSettings, device: torch.device) -> bool:
     """Whether steps run in mixed precision: "auto" does on cuda."""
     return settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed`, without its search for other devices where the model lives on the processor."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _mixed(seed: int, step: int, rank: int) -> int:

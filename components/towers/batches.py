@@ -125,9 +125,6 @@ class Batches:
         self.pair_stage = examples.stages[engaged]
         lengths = torch.bincount(owner, minlength=len(examples))
         self.engaged = Ragged(self.pair_row, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]))
-        # Where in `listed.values` the values of each example lie, so that values and stages are taken alike.
-        self.positions = Ragged(torch.arange(examples.listed.values.shape[0]), examples.listed.offsets)
-        self.pairs_of = Ragged(torch.arange(self.pair_row.shape[0]), self.engaged.offsets)
         self.requests = torch.nonzero(lengths).squeeze(1)
         count = self.requests.shape[0] if unit == "request" else self.pair_row.shape[0]
         if count == 0:
@@ -155,7 +152,7 @@ class Batches:
         else:
             searches, request = rows, torch.arange(part)
         weights = self._weights(self.pair_stage[everyone])
-        listed = self.positions.take(rows)
+        listed = self.examples.listed.places(rows)
         return TrainingBatch(
             query=query_batch(self.examples, self.catalogue, searches, self.needs),
             request=request,
@@ -187,7 +184,7 @@ class Batches:
                 self._pairs = self._one_pair_a_request(generator)
             elif self.unit == "grouped":
                 shuffled = self.requests[torch.randperm(self.requests.shape[0], generator=generator)]
-                self._pairs = self.pairs_of.take(shuffled).values
+                self._pairs = self.engaged.places(shuffled).values
             else:
                 self._pairs = torch.randperm(self.count, generator=generator)
             self._epoch = epoch

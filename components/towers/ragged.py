@@ -86,14 +86,18 @@ class Ragged:
 
     def take(self, rows: Tensor) -> Ragged:
         """Rows in the given order (repeats allowed), values int64; no Python loop."""
+        found = self.places(rows)
+        return Ragged(self.values[found.values].long(), found.offsets)
+
+    def places(self, rows: Tensor) -> Ragged:
+        """Where in `values` the values of `take(rows)` lie, for what is aligned with them."""
         starts = self.offsets[rows]  # [r]
         lengths = self.offsets[rows + 1] - starts  # [r]
         offsets = torch.zeros(rows.shape[0] + 1, dtype=torch.int64, device=rows.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
         total = int(offsets[-1])
         shift = torch.repeat_interleave(starts - offsets[:-1], lengths, output_size=total)  # [n]
-        positions = torch.arange(total, device=rows.device) + shift  # [n]
-        return Ragged(self.values[positions].long(), offsets)
+        return Ragged(shift.add_(torch.arange(total, device=rows.device)), offsets)
 
     def last(self, count: int) -> Ragged:
         """At most the last `count` values of each row."""

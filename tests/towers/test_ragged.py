@@ -16,9 +16,12 @@ def lists(bags: Ragged) -> list[list[int]]:
 @given(ROWS, st.data())
 def test_take_gives_the_rows_in_order_with_repeats(rows, data):
     wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10))
-    taken = Ragged.from_lists(rows).take(torch.tensor(wanted, dtype=torch.int64))
-    assert lists(taken) == [rows[row] for row in wanted]
+    bags, wanted = Ragged.from_lists(rows), torch.tensor(wanted, dtype=torch.int64)
+    taken, places = bags.take(wanted), bags.places(wanted)
+    assert lists(taken) == [rows[row] for row in wanted.tolist()]
     assert taken.values.dtype == torch.int64
+    assert torch.equal(bags.values[places.values], taken.values)
+    assert torch.equal(places.offsets, taken.offsets)
 
 
 @given(ROWS, st.integers(1, 6))

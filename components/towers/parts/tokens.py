@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -95,10 +96,9 @@ class _BagSum(torch.autograd.Function):
     def backward(context: Any, of_total: Tensor, of_scale: Tensor | None) -> tuple[None, ...]:
         table, weight = context.saved_tensors
         bags, (rows, weights) = context.bags, context.tables
-        tokens, order = bags.values.sort()
+        tokens, holders = _holders(bags)  # [N], [N]
         distinct, counts = torch.unique_consecutive(tokens, return_counts=True)  # [U], [U]
         ends = torch.cat([counts.new_zeros(1), counts.cumsum(0)])  # [U + 1]
-        holders = bags.row_of_value[order]  # [N] bag of each token
         gradient = _bag_sums(of_total, holders, ends)  # [U, d]
         own = None if weight is None else weight[distinct]  # [U, 1]
         if context.needs_input_grad[0]:
@@ -109,6 +109,13 @@ class _BagSum(torch.autograd.Function):
                 of_weight += _bag_sums(of_scale.unsqueeze(1), holders, ends)
             weights.collect(distinct, of_weight * own.sign())
         return None, None, None, None, None
+
+
+def _holders(bags: Ragged) -> tuple[Tensor, Tensor]:
+    """Every token of the bags in ascending order, int64 [N], and the bag that holds it, [N]."""
+    pairs = bags.values.long() << 32 | bags.row_of_value  # NumPy sorts numbers faster than torch ranks them
+    pairs = torch.from_numpy(np.sort(pairs.numpy())) if pairs.device.type == "cpu" else pairs.sort().values
+    return pairs >> 32, pairs & 0xFFFFFFFF
 
 
 def _bag_sums(vectors: Tensor, values: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -8,10 +8,11 @@ Ratios are of processor time, which neighbours on a machine distort less than th
 On the sample marketplace (simulated, 5,000 products, tables of a million rows), each process by itself with `--only`,
 `OMP_NUM_THREADS=1` and 2 to 12 steps, on a machine that was busy otherwise, in examples a core second: MGDSPR 1,700
 against 174 written plainly (9.8 times), UEPPR 1,149 against 66 (17.5), MMSE 1,375 against 220 (6.2); measured before
-softmax and bags became one step of the gradient each. Since then bare towers reach 28,400 and 30,100 (12 steps) in
-turns with 17,900 and 18,500 of TensorFlow Recommenders 0.7.7 on the same core, the other one busy: 1.6 times, not the
-double that was aimed at; at load 8, 1.4 times. Memory beside tables: MGDSPR 1,197 MB beside 495, UEPPR (Adam) 940
-beside 251, MMSE 1,117 beside 495, bare towers 989 beside 491.
+softmax and bags became one step of the gradient each. Since then, with the negatives of a search scored once, bare
+towers reach 23,700, 31,000, 29,200 and 33,200 (40 steps) in turns with 12,900, 17,000, 15,600 and 16,100 of TensorFlow
+Recommenders 0.7.7 on the same core, the other one nearly idle: 1.8, 1.8, 1.9 and 2.1 times; 2 was aimed at. Memory
+beside tables: MGDSPR 1,197 MB beside 495, UEPPR (Adam) 940 beside 251, MMSE 1,117 beside 495, bare towers 989 beside
+491.
 """
 
 from __future__ import annotations

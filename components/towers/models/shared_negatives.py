@@ -53,9 +53,9 @@ def encode_positives_and_negatives(
     index = index.to(vectors.device)
     positives = batch.positive_rows.shape[0]
     negatives = Negatives(
-        vectors=vectors[index[positives:]],
+        vectors=vectors.index_select(0, index[positives:]),
         item_index=sampled.rows.to(vectors.device),
         log_q=None if sampled.log_q is None else sampled.log_q.to(vectors.device),
         source=None if sampled.source is None else sampled.source.to(vectors.device),
     )
-    return vectors[index[:positives]], negatives
+    return vectors.index_select(0, index[:positives]), negatives

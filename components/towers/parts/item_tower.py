@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +56,7 @@ class ItemTower(nn.Module):
         if salt is not None and self.id_dropout:
             ids = ids * ~dropped(ids, salt, self.id_dropout)
         bags = [batch.text[unit] for unit in self.units] + [batch.fields[name] for name in self.groups]
-        title = torch.stack([self._pooled(bag, place) for place, bag in enumerate(bags)]).sum(0)  # [M, d]
+        title = reduce(torch.add, (self._pooled(bag, place) for place, bag in enumerate(bags)))  # [M, d]
         seen = (ids > 0).unsqueeze(-1)  # row 0 stays without effect whatever a gradient does to it
         return self.ids(ids) * seen + torch.tanh(self.title(title))
 

@@ -26,6 +26,7 @@ from components.runs.state import (
     without_colours,
 )
 
+_SCRATCH = "towerline-"
 _PATIENCE_SECONDS = 5.0  # for tasks that are told to stop to put their files in order
 
 
@@ -43,8 +44,8 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
     folder = workdir / "runs" / request.run_id
     outputs = workdir / "outputs"
     with workdir_lock(workdir, f"run {request.run_id}"):
-        for killed in settle_killed_runs(workdir):
-            _remove_scratch(killed)
+        settle_killed_runs(workdir)
+        _remove_scratch(workdir)
         collect_garbage(workdir)
         retire(workdir)
         forget_changed_outputs(outputs)
@@ -106,7 +107,7 @@ def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) 
 
 def _scratch(run_id: str) -> tempfile.TemporaryDirectory[str]:
     """A folder for the run's temporary files: kfp makes one for each task and removes none."""
-    return tempfile.TemporaryDirectory(prefix=f"towerline-{run_id}-", ignore_cleanup_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{run_id}-", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager
@@ -119,10 +120,12 @@ def _temporary_files_in(folder: str) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-def _remove_scratch(run_id: str) -> None:
-    """Removes what a killed run left of its own."""
-    for path in Path(tempfile.gettempdir()).glob(f"towerline-{run_id}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+def _remove_scratch(workdir: Path) -> None:
+    """Removes what killed runs of the work directory left of theirs; called with its lock held, so none of it lives."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        run_id = path.name.removeprefix(_SCRATCH).rpartition("-")[0]
+        if (workdir / "runs" / run_id / "run.json").is_file():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

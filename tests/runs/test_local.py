@@ -13,7 +13,7 @@ from components.common.lock import workdir_lock
 from components.runs import local
 from components.runs.commands import main
 from components.runs.outputs import KEEP_RUNS, forget_changed_outputs
-from components.runs.state import RunRequest, find_run, settle_killed_runs, start_run
+from components.runs.state import RunRequest, find_run, finish_run, settle_killed_runs, start_run
 from tests.runs.test_outputs import make_entry
 
 
@@ -89,13 +89,16 @@ def test_what_a_run_leaves_in_the_temporary_folder_goes_with_it(tmp_path, capsys
 
 def test_what_a_killed_run_left_in_the_temporary_folder_goes_with_the_next_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killed, other = tmp_path / "towerline-run-1-x", tmp_path / "towerline-run-11-x"
-    for folder in (killed, other):
+    killed, ended, other = (tmp_path / f"towerline-{name}" for name in ("run-1-x", "run-2-x", "run-11-x"))
+    for folder in (killed, ended, other):
         (folder / "of a task").mkdir(parents=True)
-    start_run(tmp_path / "runs" / "run-1", RunRequest("run-1", "marketplace", "", "mgdspr", {}), None)
+    for run_id in ("run-1", "run-2"):
+        start_run(tmp_path / "runs" / run_id, RunRequest(run_id, "marketplace", "", "mgdspr", {}), None)
+    finish_run(tmp_path / "runs" / "run-2", None)  # killed when its last task had told how it ended
     monkeypatch.setattr(local, "_execute", lambda *_: None)
     run(tmp_path)
     assert not killed.exists()
+    assert not ended.exists()
     assert other.exists()
 
 

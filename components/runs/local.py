@@ -66,7 +66,6 @@ def run_local(dag: Callable[..., Any], request: RunRequest, workdir: Path, argum
             with (
                 adopted_orphans(),
                 _scratch(request.run_id) as scratch,
-                _temporary_files_in(scratch),
                 _environment({**environment, "TMPDIR": scratch}),
                 console,
                 _captured(folder / "log.txt"),
@@ -105,19 +104,15 @@ def _execute(dag: Callable[..., Any], outputs: Path, arguments: dict[str, str]) 
         dag(**arguments)
 
 
-def _scratch(run_id: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder for the run's temporary files: kfp makes one for each task and removes none."""
-    return tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{run_id}-", ignore_cleanup_errors=True)
-
-
 @contextlib.contextmanager
-def _temporary_files_in(folder: str) -> Iterator[None]:
-    """Those of this process too, which has looked at TMPDIR before."""
-    before, tempfile.tempdir = tempfile.tempdir, folder
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
+def _scratch(run_id: str) -> Iterator[str]:
+    """A folder for the temporary files of the run and of this process: kfp makes some in both and removes none."""
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{run_id}-", ignore_cleanup_errors=True) as folder:
+        before, tempfile.tempdir = tempfile.tempdir, folder  # this process has looked at TMPDIR before
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 def _remove_scratch(workdir: Path) -> None:

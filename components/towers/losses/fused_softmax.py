@@ -17,10 +17,10 @@ def fused_softmax(
     queries: Tensor,
     vectors: Tensor,
     positive: Tensor,
+    search: Tensor,
     hidden: tuple[Tensor, Tensor] | None = None,
     log_q: Tensor | None = None,
     weights: Tensor | None = None,
-    search: Tensor | None = None,
 ) -> Tensor:
     """`softmax_loss(positive, (queries @ vectors.T - log_q)[search], weights)` without the hidden places; a scalar.
 
@@ -31,16 +31,15 @@ def fused_softmax(
 
     Args:
         queries: [R, d], over the temperature. vectors: [M, d]. positive: logits [B].
+        search: int64 [B], row of `queries` each example asks with.
         hidden: rows (of R) and columns int64 [hits] of the negatives that are none. log_q: [M], or None.
-        weights: [B], or None for equal ones. search: int64 [B], row of `queries` each example asks with; None: its own.
+        weights: [B], or None for equal ones.
 
     Not under autocast; it may be differentiated once, not twice.
     """
     share = torch.full_like(positive, 1.0 / positive.shape[0]) if weights is None else weights.to(positive.dtype)
     if weights is not None:
         share = share / share.sum().clamp_min(1e-12)
-    if search is None:
-        search = torch.arange(positive.shape[0], device=positive.device)
     return _FusedSoftmax.apply(queries, vectors, positive, hidden, log_q, share, search)
 
 

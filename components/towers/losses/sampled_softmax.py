@@ -112,9 +112,9 @@ class SampledSoftmax(nn.Module):
             own, others = (None if rows is None else rows[first] for rows in (positive_index, extra_positives))
             return fused_softmax(
                 query_vectors.index_select(0, first) / self.temperature, negatives.vectors,
-                self._positive(query_vectors, positive_vectors, positive_log_q),
+                self._positive(query_vectors, positive_vectors, positive_log_q), search,
                 hidden(negatives, own, others, self.mask_same_item),
-                negatives.log_q if self.log_q_correction else None, weights, search,
+                negatives.log_q if self.log_q_correction else None, weights,
             )  # fmt: skip
         positive, negative = self.logits(
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q

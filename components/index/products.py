@@ -42,6 +42,15 @@ class Products:
         return len(self.ids)
 
     @cached_property
+    def absent(self) -> frozenset[str]:
+        """The fields of a filter that no product has a value of: filtering by one leaves nothing."""
+        kept = {"brand": "brand", "category": "category_1", "shop_id": "shop", "country": "country"}
+        found = {name for name, column in kept.items() if not self.columns[column].any()}
+        if not (self.columns["price"] >= 0).any():
+            found |= {"price_min", "price_max"}
+        return frozenset(found)
+
+    @cached_property
     def row_of(self) -> dict[str, int]:
         """Row by product id."""
         return {product_id: row for row, product_id in enumerate(self.ids)}

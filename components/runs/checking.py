@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from components.common.lock import workdir_lock
+
 
 def check_log(
     workdir: Path, source: str, data: str, accept: str, log_settings: str = "{}", validation_settings: str = "{}"
@@ -13,24 +15,26 @@ def check_log(
     `LogSettings` and `ValidationSettings`.
 
     Returns {"open", "reason", "rows": {table: {"in", "good", "quarantined"}}, "alarms": [names], "quarantine",
-    "report"}; the last two are paths. Raises BadInput, BadSetting, NotFound.
+    "report"}; the last two are paths. Raises BadInput, BadSetting, NotFound, and
+    WorkdirBusy while another check writes there.
     """
     from components.logs.step import load_log
     from components.validation.step import run
 
     folder = workdir / "check"
-    load_log(source, data, log_settings, folder / "log", folder / "truth")
-    verdict = run(
-        log=folder / "log",
-        checked=folder / "checked",
-        quarantine=folder / "quarantine",
-        statistics=folder / "statistics",
-        verdict=folder / "verdict.json",
-        report=folder / "report.html",
-        settings=validation_settings,
-        previous_statistics=str(workdir / "statistics"),
-        accept=accept,
-    )
+    with workdir_lock(folder, "check"):
+        load_log(source, data, log_settings, folder / "log", folder / "truth")
+        verdict = run(
+            log=folder / "log",
+            checked=folder / "checked",
+            quarantine=folder / "quarantine",
+            statistics=folder / "statistics",
+            verdict=folder / "verdict.json",
+            report=folder / "report.html",
+            settings=validation_settings,
+            previous_statistics=str(workdir / "statistics"),
+            accept=accept,
+        )
     return {**verdict, "quarantine": str(folder / "quarantine"), "report": str(folder / "report.html")}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from components.serving.errors import BadRequest
 from components.serving.requests import FILTER_TEXTS, SearchRequest
 
+_COLUMN = {"price_min": "price", "price_max": "price"}
 _EXPRESSION = frozenset("\"'`\\<>=!|&;(){}[]%$*")
 
 
@@ -82,8 +83,8 @@ class LoadedRelease:
     `boosts(product_ids)` gives what product boosting adds to each score, float32 [n], zeros without boosting.
     `lexical(query, k)` searches the titles by words, for the page.
     `now_us()` is the moment a search is taken to happen at (see `clock`), microseconds since the epoch.
-    `knows(field, value)` tells whether some product has a filter's value. `close` is called once, when the release is
-    retired and the last search on it has ended.
+    `knows(field, value)` tells whether some product has a filter's value; `absent` are the fields of a filter that no
+    product has. `close` is called once, when the release is retired and the last search on it has ended.
     """
 
     release_id: str
@@ -95,6 +96,7 @@ class LoadedRelease:
     vectors: Callable[[Sequence[str]], np.ndarray] | None = None
     boosts: Callable[[Sequence[str]], np.ndarray] | None = None
     knows: Callable[[str, str], bool] = lambda field, value: True
+    absent: frozenset[str] = frozenset()
     simulated: bool = False
     model: str = ""
     lexical: Callable[[str, int], list[tuple[str, float]]] | None = None
@@ -117,11 +119,17 @@ class LoadedRelease:
                 self._leave()
 
     def check_filter(self, request: SearchRequest) -> None:
-        """Refuses a value that no product has and that carries expression characters; others just match nothing.
+        """Refuses a field that the catalogue lacks, and a value that no product has and that carries expression
+        characters; other values just match nothing.
 
         Raises BadRequest. A brand such as "Levi's" or a path "Home > Lamps" passes when the catalogue has it.
         """
         for name, value in request.filter:
+            if name in self.absent:
+                raise BadRequest(
+                    f'"filter.{name}": the catalogue of release {self.release_id} has no {_COLUMN.get(name, name)}, so '
+                    "nothing could be found; leave it out, or log that column of the products."
+                )
             if name in FILTER_TEXTS and _EXPRESSION & set(value) and not self.knows(name, value):
                 shown = value if len(value) <= 60 else f"{value[:57]}..."
                 raise BadRequest(f'"filter.{name}": no product of release {self.release_id} has the value {shown!r}.')

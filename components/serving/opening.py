@@ -99,6 +99,7 @@ def open_release(workdir: Path, release_id: str, settings: ServingSettings) -> L
         vectors=searcher.vectors_of,
         boosts=searcher.boosts_of,
         knows=lambda name, value: not searcher.notes(Filter.from_mapping({name: value})),
+        absent=searcher.products.absent,
         simulated=release.simulated,
         model=release.model,
         lexical=LexicalIndex(lambda: _titles(release.path("index", "products.parquet"))).search,

@@ -3,12 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.common.errors import BadInput, BadSetting, NotFound
+from components.index.codes import CODE_COLUMNS, NO_PRICE
 from components.index.filters import Filter
+from components.index.products import Products, with_scalars
 from components.index.ranking import rank
 from components.index.resident import ExactEngine, FaissEngine, build_faiss, factory, open_engine, recall_against
 from components.index.search import open_search
@@ -118,6 +122,15 @@ def test_each_query_has_its_own_filter(searcher):
     assert searcher.notes(filters[2]) == ("No product has the brand 'nobody'.",)
     assert all(row["price"] <= 50.0 for row in searcher.products.at([hit.row for hit in cheap]))
     assert vela == searcher.search(queries[:1], 10, filters[1:2])[0]
+
+
+def test_fields_that_no_product_has_are_known(searcher, tmp_path):
+    path = tmp_path / "products.parquet"
+    columns = {name: np.zeros(3, dtype=np.int32) for name in CODE_COLUMNS}
+    columns |= {"price": np.full(3, NO_PRICE), "in_stock": np.ones(3, dtype=bool), "shop": np.array([0, 0, 4])}
+    pq.write_table(with_scalars(pa.table({"product_id": ["a", "b", "c"]}), columns), path)
+    assert Products(path).absent == {"brand", "category", "country", "price_min", "price_max"}
+    assert searcher.products.absent == frozenset()
 
 
 def test_many_threads_get_the_answers_of_one(searcher):

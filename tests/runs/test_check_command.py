@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components.common.lock import workdir_lock
 from components.runs.commands import main
 from tests.logs.test_contract import write_log
 from tests.validation.shop import write_shop
@@ -33,6 +34,13 @@ def test_a_log_that_would_close_the_gate_ends_with_its_code_and_names_the_quaran
     assert verdict["open"] is False
     assert "few_products" in verdict["alarms"]
     assert "validate_logs:" in shown.err
+
+
+def test_two_checks_of_one_work_directory_do_not_write_into_each_other(tmp_path, capsys):
+    write_shop(tmp_path / "log")
+    with workdir_lock(tmp_path / "work" / "check", "check"):
+        assert check(tmp_path / "work", tmp_path / "log") == 4
+    assert f"{tmp_path}/work/check is held by process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,19 @@ def test_a_filter_is_kept_and_an_unknown_value_matches_nothing(world: World) -> 
     assert world.one(SearchRequest("lamp", filter=(("brand", "Nobody"),))).found.product_ids == ()
 
 
+@pytest.mark.parametrize(("name", "value", "said"), [("country", "DE", "country"), ("price_max", 20.0, "price")])
+def test_a_filter_by_what_the_whole_catalogue_lacks_is_refused(
+    metrics: Metrics, name: str, value: object, said: str
+) -> None:
+    """An empty list would not say that every search with it is in vain."""
+    world = World(metrics)
+    world.table = ReleaseTable(fake_release("release-a", world.tower, world.index, absent=frozenset({name})))
+    (answer,) = world.ask(SearchRequest("lamp", filter=((name, value),)))
+    assert isinstance(answer, BadRequest)
+    assert f"the catalogue of release release-a has no {said}" in str(answer)
+    assert world.one(SearchRequest("lamp", filter=(("brand", "Acme"),))).found.product_ids
+
+
 @pytest.mark.parametrize("value", ["' or 1 == 1", "x'; drop", "brand in [1]", 'a" or true', "{ids}", "%"])
 def test_a_filter_value_with_operators_that_no_product_has_is_refused(world: World, value: str) -> None:
     """It never reaches the index."""

@@ -29,6 +29,7 @@ ALARMS: dict[str, str] = {
     "empty_day": "a day of the window holds nothing",
     "missing_hours": "hours of the newest day hold nothing",
     "catalogue_size": "the catalogue grew or shrank too much",
+    "category_separator": "categories seem to be paths with another separator",
     "category_mix": "the categories of the catalogue changed",
     "brand_mix": "the brands of the catalogue changed",
     "prices": "the prices of the catalogue changed",

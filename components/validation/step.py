@@ -10,6 +10,7 @@ from components.common.records import TaskRecord, task_record
 from components.common.settings import from_overrides
 from components.logs.contract import Log
 from components.validation.alarms import Alarms, parse_accept
+from components.validation.category_paths import judge_categories
 from components.validation.distributions import Compared, judge_distributions, newest_day
 from components.validation.expectations import SuiteResult, expectation_names, run_suites
 from components.validation.frames import day_figures, frames
@@ -84,6 +85,7 @@ def run(
             notes = [*describe_left_out(night), *([remark] if remark else [])]
             newest = newest_day(night)
             judge_rows(night, alarms)
+            judge_categories(night, alarms)
             judge_days(night, newest, alarms)
             compared = judge_distributions(night, newest, alarms)
             notes += _comparison_notes(night, compared, newest)

@@ -193,6 +193,14 @@ def titles_emptied(log: Path) -> None:
     _set(log, "products", "title", 40, "  ")
 
 
+@corruption(stops="category_mix", says=("Home > ",))
+def category_levels_separated_by_a_slash(log: Path) -> None:
+    def slashes(columns: dict[str, Any]) -> None:
+        columns["category"] = [path.replace(" > ", "/") for path in columns["category"]]
+
+    edit(file_of(log, "products"), slashes)
+
+
 @corruption(quarantine=("products", "html", 5))
 def html_in_titles(log: Path) -> None:
     _set(log, "products", "title", 5, lambda title: f"<b>{title}</b><br/>")

@@ -1,7 +1,7 @@
 """The figures of retrieval: one value per search, NaN where a search cannot be measured.
 
 References:
-    Recall@K: MGDSPR section 2.7 of the project's notes (arXiv 2106.09297, section 4.1: engaged products of the search),
+    Recall@K: MGDSPR (arXiv 2106.09297, section 4.1: engaged products of the search),
     UEPPR (arXiv 2306.04833, section 5: purchased products). Good rate: MGDSPR, P_good. nDCG: Järvelin and Kekäläinen,
     *Cumulated gain-based evaluation of IR techniques*, TOIS 2002; gain 2^grade - 1: Burges et al., ICML 2005.
 """

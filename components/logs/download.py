@@ -83,7 +83,8 @@ def fetch(source: str, host: str = "", folder: Path | None = None) -> Path:
         folder: where to keep the set; `cache_folder` by default.
 
     Raises:
-        Unavailable: the address does not answer. BadInput: what came is not the published file.
+        BadSetting: the source is not one that is downloaded. Unavailable: the address does not answer.
+        BadInput: what came is not the published file.
     """
     if source not in SETS:
         raise BadSetting(f"source {source} has no public address; give its files with --data.")

@@ -16,7 +16,7 @@ _STAGES = {
 
 
 def index_view(figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The curve of `upsert_embeddings`: `{"chart", "rows", "chosen", "products"}`; None where it was not measured.
+    """The curve of `upsert_embeddings`: `{"chart", "rows", "products", "milvus"}`; None where it was not measured.
 
     Rows are `{"engine", "parameters", "recall", "p50", "p99", "build", "chosen"}`, times in milliseconds. A collection
     is searched in one batch, so its time is the mean of the batch and stands without a p99.
@@ -54,7 +54,7 @@ def _row(entry: dict[str, Any], resident: dict[str, Any]) -> dict[str, Any]:
 
 
 def server_view(blessing: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The smoke test's figures: `{"reason", "ready", "p50", "p99", "stages"}`; None where no server was timed.
+    """The smoke test's figures: `{"ready", "p50", "p99", "stages"}`, ready in seconds; None where no server was timed.
 
     Stages are `{"stage", "count", "mean", "p50", "p99"}` in milliseconds, in the order a request passes them.
     """

@@ -94,6 +94,7 @@ class Trainer:
         self.best_weights: dict[str, Tensor] = {}
         self.validation = validation_rows(data.validation, settings.validation_examples, settings.seed)
         self._unfinished = torch.full((), -1, dtype=torch.int64, device=device)
+        self._flag_steps = 20 if device.type == "cuda" else 1
         self._losses: list[Tensor] = []
 
     def run(self) -> TrainingState:
@@ -110,12 +111,12 @@ class Trainer:
                 self._losses.append(self._step(batch))
                 self.state.step += 1
                 self.state.seconds += time.monotonic() - started
-                self._stop_if_diverged()
-                if self.state.step % every == 0 or self.state.step == self.total_steps:
+                validates = self.state.step % every == 0 or self.state.step == self.total_steps
+                keeps = validates or self._due(saved)
+                self._stop_if_diverged(keeps)
+                if validates:
                     self._validate()
-                    self._save()
-                    saved = time.monotonic()
-                elif self._due(saved):
+                if keeps:
                     self._save()
                     saved = time.monotonic()
                 progress.advance(self.batches.size, self._note())
@@ -160,9 +161,9 @@ class Trainer:
             self.processes.size,
         )  # fmt: skip
 
-    def _stop_if_diverged(self) -> None:
-        # Reading the flag waits for the device, so on a GPU it is read only now and then.
-        if self.device.type == "cuda" and self.state.step % 20 and self.state.step != self.total_steps:
+    def _stop_if_diverged(self, keeps: bool) -> None:
+        # Reading the flag waits for the device, so on a GPU it is read only now and then, and before weights are kept.
+        if not keeps and self.state.step % self._flag_steps:
             return
         step = int(self._unfinished)
         if step < 0:
@@ -245,7 +246,7 @@ class Trainer:
         tensors, progress = self._loaded("state.safetensors")
         load_model_state(self.model, dict(_part(tensors, "model.")))
         load_optimiser_state(self.optimiser, dict(_part(tensors, "optimiser.")))
-        self._losses = list(tensors["losses"])
+        self._losses = list(tensors["losses"].to(self.device))  # later ones come from the device
         self.state = TrainingState(**progress)
         if self.state.best_step:
             self.best_weights = self._loaded("best.safetensors")[0]

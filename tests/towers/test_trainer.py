@@ -121,6 +121,34 @@ def test_a_nan_stops_with_the_searches_of_its_batch(data):
     assert str(data.train.search_ids[int(batch.example[0])]) in str(error.value)
 
 
+def test_a_nan_never_reaches_a_checkpoint_though_its_flag_is_read_now_and_then(data, tmp_path):
+    """On a GPU the flag is read every so many steps; a checkpoint in between must not keep the broken weights."""
+    trainer = make_trainer(data, tmp_path)
+    trainer._flag_steps = 1000
+    original = trainer.model.loss
+
+    def loss(given, context):
+        result = original(given, context)
+        return type(result)(result.total * math.nan) if context.step == 4 else result
+
+    trainer.model.loss = loss
+    with pytest.raises(TrainingDiverged, match="step 4"):
+        trainer.run()
+    tensors, progress = load_tensors(tmp_path / "state.safetensors")
+    assert progress["step"] == 4
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_losses_of_a_resumed_training_lie_where_the_next_ones_will(data, tmp_path):
+    """A checkpoint between two validations holds losses; with those of the device they make one mean."""
+    run_killed(make_trainer(data, tmp_path), 5)
+    resumed = make_trainer(data, tmp_path)
+    resumed.device = torch.device("meta")  # stands for a GPU
+    resumed._resume()
+    assert len(resumed._losses) == 5
+    assert {loss.device.type for loss in resumed._losses} == {"meta"}
+
+
 def test_a_step_costs_memory_for_its_rows_not_for_the_table(data):
     """Gradients of the tables are sparse and hold each row once."""
     trainer = make_trainer(data)

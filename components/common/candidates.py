@@ -50,7 +50,7 @@ def _marks(workdir: Path) -> list[tuple[str, Path]]:
 
 def _locked(path: Path) -> bool:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "r+", encoding="utf-8") as file:  # on NFS only what is open for writing is locked exclusively
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

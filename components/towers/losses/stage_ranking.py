@@ -40,7 +40,7 @@ class StageRanking(nn.Module):
         | item_vectors | [B, G, d] | the request's mined items |
         | stages | int64 [B, G] | 0 shown, 1 clicked, 2 favourite, 3 cart, 4 ordered; -1 is padding |
         | negatives | Negatives, M rows | random items shared by the batch; None leaves "shown>random" out |
-        | positive_index | int64 [B, G], -1 padded | catalogue rows of the mined items: none of them counts as random |
+        | positive_index | int64 [B, L], -1 padded | rows of all items of the request: none counts as random |
         | weights | [B] | weight of each request; None is 1 |
 
     Returns a scalar, the weighted mean over the batch; 0 where no request holds two stages.
@@ -131,7 +131,7 @@ class StageRanking(nn.Module):
         return (violation * pairs).sum((1, 2)) / count.clamp_min(1.0)  # [B]
 
     def _random_mask(self, negatives: Negatives, own_items: Tensor | None, others: Tensor) -> Tensor:
-        """True where a shared negative is random to the request, not one of its own mined items: bool [B, R]."""
+        """True where a shared negative is random to the request, not one of its own items: bool [B, R]."""
         mask = torch.ones_like(others, dtype=torch.bool)
         if own_items is not None:
             drawn = negatives.item_index[: self.random_count]  # [R]

@@ -160,28 +160,29 @@ class MMSE(nn.Module):
             None if sampled.log_q is None else sampled.log_q.to(vectors.device),
         )
         queries = self.rows(batch.query)  # [B, d] or [B, H, d]
-        retrieval = self._retrieval(queries, of_request, mined, shared, batch)
+        # Neither engaged nor shown items of the request count as random, whether mined or not.
+        listed = batch.listed.pad()
+        own = listed.values.masked_fill(~listed.mask, -1)  # [B, L]
+        retrieval = self._retrieval(queries, of_request, mined, shared, own, batch.weights)
         total, parts = retrieval, {"retrieval": retrieval.detach()}
         if self.settings.ranking_weight:
-            ranking = self.ranking(queries, of_request, mined.stages, shared, mined.rows, batch.weights)
+            ranking = self.ranking(queries, of_request, mined.stages, shared, own, batch.weights)
             total, parts["ranking"] = retrieval + self.settings.ranking_weight * ranking, ranking.detach()
         return StepLoss(total, parts)
 
     def _retrieval(
-        self, queries: Tensor, of_request: Tensor, mined: Mined, shared: Negatives, batch: TrainingBatch
+        self, queries: Tensor, of_request: Tensor, mined: Mined, shared: Negatives, own: Tensor, of_batch: Tensor
     ) -> Tensor:
-        """Softmax of each ordered and clicked item against the shared random ones, a mean over requests."""
+        """Softmax of each ordered and clicked item against the shared random ones, a mean over requests weighing
+        `of_batch` [B]; the items `own` [B, L], -1 padded, of a request are left out of its random ones."""
         request, place = (mined.stages > 0).nonzero(as_tuple=True)  # [P], [P]
-        ordered = (mined.stages[request, place] == 4).to(batch.weights.dtype)
+        ordered = (mined.stages[request, place] == 4).to(of_batch.dtype)
         weights = 1.0 + (self.settings.ordered_weight - 1.0) * ordered  # [P]
-        per_request = torch.zeros_like(batch.weights).index_add_(0, request, weights)  # [B]
-        weights = batch.weights[request] * weights / per_request[request]  # [P], a request's sum is its weight
-        # Neither engaged nor shown items of the request may stand among its random ones.
-        own = batch.listed.pad()
+        per_request = torch.zeros_like(of_batch).index_add_(0, request, weights)  # [B]
+        weights = of_batch[request] * weights / per_request[request]  # [P], a request's sum is its weight
         positive, negative = self.retrieval.logits(
-            queries[request], of_request[request, place], shared, mined.rows[request, place],
-            own.values.masked_fill(~own.mask, -1)[request],
-        )  # fmt: skip
+            queries[request], of_request[request, place], shared, mined.rows[request, place], own[request]
+        )
         if self.settings.shown_in_softmax:
             shown = self.retrieval.score.grid(queries, of_request) / self.settings.temperature  # [B, G]
             shown = shown.masked_fill(mined.stages != 0, float("-inf"))

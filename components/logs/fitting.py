@@ -10,7 +10,7 @@ from components.common.errors import BadInput
 from components.logs.contract import TABLES, TIMESTAMP
 
 
-def fit(table: str, rows: pa.Table, where: str = "", first_row: int = 0) -> pa.Table:
+def fit(table: str, rows: pa.Table, where: str = "", first_row: int = 0, nulls: bool = False) -> pa.Table:
     """The rows in contract order and types; optional columns that are absent stay absent.
 
     Types that hold the same values are converted: other integer or float widths, large or dictionary strings, integer
@@ -19,16 +19,17 @@ def fit(table: str, rows: pa.Table, where: str = "", first_row: int = 0) -> pa.T
     Args:
         where: what the error names beside the table: the file, say.
         first_row: number of the first row within it.
+        nulls: a null in a required column stays, for the validation to judge.
 
     Raises:
-        BadInput: an unknown column, or a value its column can't hold.
+        BadInput: an unknown column, a value its column can't hold, or, without `nulls`, a null where none may be.
     """
     schema = TABLES[table]
     place = f" in {where}" if where else ""
     unknown = sorted(set(rows.column_names) - set(schema.names))
     if unknown:
         raise BadInput(f"Table {table}{place}: the contract has no column {', '.join(unknown)}; leave it out.")
-    fields = [field for field in schema if field.name in rows.column_names]
+    fields = [field.with_nullable(field.nullable or nulls) for field in schema if field.name in rows.column_names]
     columns = [_fitted(rows[field.name], field, table, place, first_row) for field in fields]
     return pa.table(columns, schema=pa.schema(fields))
 

@@ -53,20 +53,15 @@ class LogWriter:
         """A plain sentence about this log: what it lacks, what was mapped to what."""
         self.description["notes"].append(sentence)
 
-    def write(self, table: str, rows: pa.Table | pa.RecordBatch, day: str | None = None) -> None:
+    def write(self, table: str, rows: pa.Table | pa.RecordBatch, day: str | None = None, nulls: bool = False) -> None:
         """Adds rows to a table; `day` (YYYY-MM-DD) names the partition of searches and events.
 
-        Columns are put in contract order, absent optional ones stay absent. Raises BadInput for an unknown column or a
-        value that does not fit its column's type.
+        Columns are put in contract order, absent optional ones stay absent. Raises BadInput for an unknown column, a
+        value that does not fit its column's type and, without `nulls`, a null in a required column.
         """
         rows = pa.table(rows) if isinstance(rows, pa.RecordBatch) else rows
-        rows = fit(table, rows)
-        folder = self.path
-        if table in PARTITIONED:
-            folder = self.path / table / f"dt={day}"
-        elif table == "products":
-            folder = self.path / table
-        folder.mkdir(parents=True, exist_ok=True)
+        rows = fit(table, rows, nulls=nulls)
+        folder = self._folder(table, day)
         target = folder / "judgements.parquet"
         if table != "judgements":
             target = _unused(folder / f"part-{self._parts[str(folder)]:05d}.parquet")
@@ -80,12 +75,7 @@ class LogWriter:
 
         A torn file, a missing column or a wrong type is adopted too: the validation judges it and names it.
         """
-        folder = self.path
-        if table in PARTITIONED:
-            folder = self.path / table / f"dt={day}"
-        elif table == "products":
-            folder = self.path / table
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder(table, day)
         target = _unused(folder / path.name)
         self._parts[str(folder)] += 1
         try:
@@ -118,6 +108,16 @@ class LogWriter:
         write_json(self.path / "log.json", body)
         self.description = body
         return body
+
+    def _folder(self, table: str, day: str | None) -> Path:
+        """The folder of a table's files, made where it is not there; that of one day for searches and events."""
+        folder = self.path
+        if table in PARTITIONED:
+            folder = self.path / table / f"dt={day}"
+        elif table == "products":
+            folder = self.path / table
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _notice(self, table: str, rows: pa.Table) -> None:
         if not rows.num_rows:

@@ -173,11 +173,34 @@ def test_a_table_no_file_of_which_can_be_read_names_column_row_and_value(tmp_pat
         load(data, tmp_path)
 
 
-def test_a_value_in_an_unpartitioned_file_is_named_by_its_row(tmp_path):
+def with_null(rows: pa.Table, column: str) -> pa.Table:
+    """The rows with a null in row 2 of a column."""
+    values = rows[column].to_pylist()
+    values[2] = None
+    place = rows.column_names.index(column)
+    return rows.set_column(place, column, pa.array(values, rows.schema.field(column).type))
+
+
+def test_a_null_in_a_file_outside_partitions_goes_on_to_the_validation(tmp_path):
+    data = write_log(tmp_path / "given")
+    rows = with_null(Log(data).read("events"), "product_id")
+    replace(data, "events", rows)
+    assert load(data, tmp_path).read("events").equals(rows)
+
+
+def test_a_row_outside_partitions_without_a_time_is_named(tmp_path):
+    data = write_log(tmp_path / "given")
+    replace(data, "events", with_null(Log(data).read("events"), "timestamp"))
+    with pytest.raises(BadInput, match=r"column timestamp, row 2: the value is null, .* take the row out"):
+        load(data, tmp_path)
+
+
+def test_a_value_in_a_file_outside_partitions_is_named_by_its_row(tmp_path):
     data = write_log(tmp_path / "given")
     rows = Log(data).read("events")
-    replace(data, "events", rows.set_column(1, "product_id", pa.array(["a", "a", None, "a"])))
-    with pytest.raises(BadInput, match="column product_id, row 2: the value is null"):
+    place = rows.column_names.index("position")
+    replace(data, "events", rows.set_column(place, "position", pa.array([1, 2, 2**40, 3])))
+    with pytest.raises(BadInput, match="column position, row 2: the value 1099511627776"):
         load(data, tmp_path)
 
 

@@ -112,3 +112,12 @@ def test_a_broken_line_is_named(tmp_path, line, sentence):
     (tmp_path / "log.ndjson").write_text(line + "\n")
     with pytest.raises(BadInput, match=sentence):
         load(tmp_path, tmp_path)
+
+
+def test_ids_that_are_numbers_become_texts(tmp_path):
+    documents = [{**QUERY, "query_id": 7, "user_id": 17}, event("click", "a", query_id=7, user_id=17)]
+    (tmp_path / "log.ndjson").write_text("\n".join(json.dumps(item) for item in documents))
+    log = load(tmp_path, tmp_path)
+    for table in ("searches", "events"):
+        rows = log.read(table)
+        assert (rows["search_id"].to_pylist(), rows["user_id"].to_pylist()) == (["7"], ["17"])

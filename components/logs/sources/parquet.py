@@ -66,8 +66,8 @@ def _instead(data: Path, table: str) -> str:
 def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings) -> None:
     """Takes a log over file by file, linked or copied as it is: judging rows is the validation's work.
 
-    A file outside a `dt=` partition is read and written by day. A `log.json` beside the tables hands on whether the log
-    is simulated, what its grades mean and its notes.
+    A file outside a `dt=` partition is read and written by day, so its rows need a timestamp. A `log.json` beside the
+    tables hands on whether the log is simulated, what its grades mean and its notes.
 
     Raises:
         BadInput: no file of some table can be read by the contract; names table, column, row and value.
@@ -138,11 +138,17 @@ def _by_day(path: Path, table: str, writer: LogWriter) -> tuple[list[str], bool]
         names = [name for name in TABLES[table].names if name in file.schema_arrow.names]
         done = 0
         for batch in file.iter_batches(columns=names):
-            rows = fit(table, pa.Table.from_batches([batch]), str(path), done)
+            rows = fit(table, pa.Table.from_batches([batch]), str(path), done, nulls=True)
+            if rows["timestamp"].null_count:
+                row = done + pc.index(pc.is_null(rows["timestamp"]), True).as_py()
+                raise BadInput(
+                    f"Table {table} in {path}: column timestamp, row {row}: the value is null, and a row outside a "
+                    "dt=YYYY-MM-DD folder belongs to the day of its timestamp; take the row out."
+                )
             done += len(rows)
             days = pc.strftime(rows["timestamp"], format="%Y-%m-%d")
             for day in pc.unique(days).to_pylist():
-                writer.write(table, rows.filter(pc.equal(days, day)), day)
+                writer.write(table, rows.filter(pc.equal(days, day)), day, nulls=True)
         kind = file.schema_arrow.field("timestamp").type
         naive = pa.types.is_timestamp(kind) and kind.tz is None
         return unknown_columns(table, file.schema_arrow.names), naive

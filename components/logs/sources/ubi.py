@@ -58,7 +58,7 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
         for index, item in _documents(logs, "UBI queries"):
             if index == "ubi_queries":
                 _load_query(rows, item, queries)
-            elif item.get("action_name") in ACTIONS:
+            elif str(item.get("action_name")) in ACTIONS:
                 catalogue.notice(_object(item))
                 place = _ordinal(item)
                 lowest = place if lowest is None else min(lowest, place if place is not None else lowest)
@@ -76,12 +76,12 @@ def load(data: Path, writer: LogWriter, record: TaskRecord, options: LogSettings
 
 
 def _load_query(rows: RowBuffer, item: dict[str, Any], queries: dict[str, str]) -> None:
-    text, name = item.get("user_query"), item.get("query_id")
-    if not text or not name or name in queries:
+    text, name = item.get("user_query"), _id(item, "query_id")
+    if not text or name is None or name in queries:
         return
     queries[name] = str(text)
-    user = item.get("user_id") or item.get("client_id")
-    row = {"search_id": name, "timestamp": _moment(item), "query": tidy(str(text)), "user_id": user or None}
+    user = _id(item, "user_id", "client_id")
+    row = {"search_id": name, "timestamp": _moment(item), "query": tidy(str(text)), "user_id": user}
     rows.add("searches", row)
 
 
@@ -96,7 +96,8 @@ def _load_event(
     if product is None:
         left["product"] += 1
         return
-    search = item.get("query_id") if item.get("query_id") in queries else None
+    name = _id(item, "query_id")
+    search = name if name in queries else None
     if action == "impression" and search is None:
         left["search"] += 1
         return
@@ -108,10 +109,15 @@ def _load_event(
             "product_id": product,
             "action": action,
             "search_id": search,
-            "user_id": item.get("user_id") or item.get("client_id") or None,
+            "user_id": _id(item, "user_id", "client_id"),
             "position": place + shift if place is not None and search else None,
         },
     )
+
+
+def _id(item: dict[str, Any], *fields: str) -> str | None:
+    """The first of the fields that holds an id, as text: some collectors write numbers."""
+    return next((str(item[name]) for name in fields if item.get(name) not in (None, "")), None)
 
 
 def _object(item: dict[str, Any]) -> dict[str, Any]:
@@ -163,8 +169,9 @@ def _documents(paths: list[Path], label: str) -> Iterator[tuple[str, dict[str, A
                     ) from error
                 if not isinstance(item, dict):
                     raise BadInput(f"{path}: line {number + 1} holds no document: {line[:60]!r}; take it out.")
-                if len(item) == 1 and next(iter(item)) in ("index", "create"):
-                    index = str(next(iter(item.values())).get("_index", ""))
+                action = item.get("index", item.get("create")) if len(item) == 1 else None
+                if isinstance(action, dict):
+                    index = str(action.get("_index", ""))
                     continue
                 own = head if tab and not head.lstrip().startswith("{") else index
                 yield own or ("ubi_events" if "action_name" in item else "ubi_queries"), item

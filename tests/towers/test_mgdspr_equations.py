@@ -1,5 +1,6 @@
 """MGDSPR's equations 2 to 16: the batched parts against one example at a time in NumPy, with random weights."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +208,25 @@ def test_tables_are_shared_by_both_towers(data):
     model = make_model(data)
     assert model.item_tower.tokens is model.unit_rows.tokens is model.behaviour.fields.tokens
     assert model.item_tower.ids is model.behaviour.fields.ids
+
+
+def test_the_papers_form_is_the_same_in_the_docstring_and_the_docs_and_leaves_our_parts_out(data):
+    page = (
+        (Path(__file__).parents[2] / "docs/papers/mgdspr.md").read_text().split("All settings of the paper's form")[1]
+    )
+    documented = dict(re.findall(r"`towers\.(\w+)=([\w.]+)`", page))
+    assert documented == dict(re.findall(r"`(\w+)=([\w.]+)`", MGDSPR.__doc__.split("Beyond the paper")[1]))
+    model = MGDSPR(from_overrides(MgdsprSettings, documented), data.schema)
+    assert (model.item_side, model.tokens.weight, model.behaviour.fields.tokens) == (None, None, None)
+    assert model.behaviour.scale.tolist() == [1.0] * 3
+    assert (float(model.behaviour.sharpness.detach()), model.behaviour.dropout, model.behaviour.history_dropout) == (
+        1,
+        0,
+        0,
+    )
+    assert (model.softmax.count, model.softmax.softmax.temperature, model.softmax.cosine) == (684, 2.0, False)
+    assert model.settings.negatives >= 684
+    assert len(model.behaviour.lstm.layers) == 2
 
 
 def fresh(data):

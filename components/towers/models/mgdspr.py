@@ -121,10 +121,12 @@ class MGDSPR(nn.Module):
     dropout; titles pooled towards the sum of their distinct words, and token vectors that start along the titles; the
     product's category, brand, shop and price level in the item tower (`ItemSide`); first weights of the
     behaviours and of the attention over them. `score=inner_product`, `temperature=2`, `token_weights=uniform`,
-    `id_dropout=0`, `title_units=stems`, `negatives>=684`, `mixed_negatives=684`, `item_side=false`,
-    `behaviour_titles=false`, `behaviour_scale=1`, `attention_sharpness=1`, `behaviour_dropout=0`, `history_dropout=0`,
-    `title_queries=0` is the paper's form, but for the price level among the behaviours' side information, the cart
-    among the actions and the way around the windows' self-attention.
+    `id_dropout=0`, `item_side=false`, `behaviour_titles=false`, `behaviour_scale=1`, `attention_sharpness=1`,
+    `behaviour_dropout=0`, `history_dropout=0`, `title_queries=0`, `mixed_negatives=684` and, of its sizes and rates,
+    `dimension=128`, `heads=8`, `batch_size=256`, `learning_rate=0.1`, `adagrad_initial=0.1` is the paper's form, but
+    for the price level among the behaviours' side information and the long-term streams, the cart among the actions,
+    the way around the windows' self-attention, two scales that go on learning from 1, and the starts: ids at zero,
+    tokens at random, layers at the identity or at zero, where the paper starts everything orthogonal.
     """
 
     name: ClassVar[str] = "mgdspr"

@@ -60,8 +60,11 @@ class UEPPR(nn.Module):
         settings: see `UepprSettings`. schema: sizes of the tables, and what the log has: branches whose data is
             missing are not built.
 
-    Not in the contract and left out: postal codes, language, tags. Ours: the way around the feed-forward layers, all
-    values the paper does not name, favourites and clicks beside its two kinds of positives.
+    Not in the contract and left out: postal codes, language, tags; words of clicked and bought titles stand for the
+    tags of what was bought. Ours: an average for each text unit where the paper takes one over all of a field's tokens,
+    the query's averages beside h, the way around the feed-forward layers, products that train without their graph, all
+    values the paper does not name, favourites and clicks beside its two kinds of positives. The target query is left
+    out of the neighbours of positives alone: a shared negative keeps all of its own, for all examples alike.
     """
 
     name: ClassVar[str] = "ueppr"

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from components.common.errors import BadSetting
 from components.common.settings import setting
 
+FIXED_METRICS = ("ndcg@10", "judged_ndcg@10", "good_rate@10", "good_rate@100")
+"""What is measured beside recall@K and purchase_recall@K, whose K are settings."""
+
 
 def check_language(name: str) -> None:
     """Raises BadSetting for a language of BM25 that has no stemmer, with those that have one."""
@@ -65,5 +68,12 @@ class EvaluationSettings:
         if not self.bm25_k1 > 0 or not 0 <= self.bm25_b <= 1:
             raise BadSetting("evaluation.bm25_k1 must be above 0 and bm25_b in [0, 1].")
         check_language(self.language)
+        if self.seed < 0:
+            raise BadSetting(f"evaluation.seed must not be negative, not {self.seed}.")
         if not self.gate_metrics:
             raise BadSetting("evaluation.gate_metrics must name at least one metric, such as recall@10.")
+        recalls = [f"{kind}@{cutoff}" for kind in ("recall", "purchase_recall") for cutoff in self.cutoffs]
+        for metric in self.gate_metrics:
+            if metric not in (*recalls, *FIXED_METRICS):
+                known = ", ".join((*recalls, *FIXED_METRICS))
+                raise BadSetting(f"evaluation.gate_metrics names {metric!r}, which is not measured; known: {known}.")

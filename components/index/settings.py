@@ -83,5 +83,7 @@ class IndexSettings:
         for name in ("milvus_timeout", "search_timeout", "latency_ms"):
             if not getattr(self, name) > 0.0:
                 raise BadSetting(f"index.{name} must be above 0, not {getattr(self, name)}.")
+        if self.seed < 0:
+            raise BadSetting(f"index.seed must not be negative, not {self.seed}.")
         if self.golden_requests < 20:
             raise BadSetting(f"index.golden_requests must be at least 20, not {self.golden_requests}.")

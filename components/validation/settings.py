@@ -5,9 +5,12 @@ Pairs are `warn,stop`: beyond the first the run says so in a sentence, beyond th
 
 import dataclasses
 from dataclasses import dataclass
+from datetime import date
 
 from components.common.errors import BadSetting
 from components.common.settings import setting
+from components.validation.alarms import Alarms
+from components.validation.expectations import expectation_names
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,8 @@ class ValidationSettings:
         for name in ("trailing_days", "vocabulary", "expectation_rows", "batch_rows", "actions_per_minute"):
             if getattr(self, name) < 1:
                 raise BadSetting(f"validation.{name} must be at least 1, not {getattr(self, name)}.")
+        try:
+            date.fromisoformat(self.earliest)
+        except ValueError as error:
+            raise BadSetting(f"validation.earliest must be a day such as 1995-01-01, not {self.earliest!r}.") from error
+        Alarms(warn_only=self.warn_only, expectations=expectation_names())

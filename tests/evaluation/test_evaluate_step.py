@@ -7,6 +7,7 @@ import pytest
 from components.common.errors import BadInput, BadSetting
 from components.evaluation import step
 from components.evaluation.encoding import towers_fingerprint
+from components.evaluation.settings import EvaluationSettings
 
 pytestmark = pytest.mark.usefixtures("fake_towers", "fake_truth")
 
@@ -172,6 +173,11 @@ def test_query_split_shows_judged_ndcg_and_no_row_without_history(evaluate, shop
     assert "fake without history" not in {entry["method"] for entry in body["rows"]}
     assert value(body, "fake", "judged_ndcg@10") == pytest.approx(1)
     assert value(body, "random", "judged_ndcg@10") < 0.9
+
+
+def test_the_gate_may_compare_whatever_is_measured(evaluate):
+    body, _, _ = evaluate()
+    EvaluationSettings(gate_metrics=tuple({metric for row in body["rows"] for metric in row["metrics"]}))
 
 
 def test_cutoffs_beyond_the_catalogue_are_called_meaningless(evaluate):

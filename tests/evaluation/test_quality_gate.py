@@ -183,6 +183,18 @@ def test_an_evaluation_of_another_format_is_refused(gate):
         gate(body)
 
 
-def test_settings_out_of_range_are_refused(gate):
-    with pytest.raises(BadSetting, match=r"evaluation\.tolerance must lie in \[0, 1\]"):
-        gate(make(), tolerance=-1)
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"tolerance": -1}, r"evaluation\.tolerance must lie in \[0, 1\]"),
+        ({"seed": -1}, r"evaluation\.seed must not be negative"),
+        (
+            {"gate_metrics": "recal@10"},
+            r"names 'recal@10', which is not measured; known: recall@1, recall@10, .*ndcg@10",
+        ),
+        ({"cutoffs": "1,10"}, r"names 'recall@100', which is not measured"),
+    ],
+)
+def test_settings_out_of_range_are_refused(gate, overrides, sentence):
+    with pytest.raises(BadSetting, match=sentence):
+        gate(make(), **overrides)

@@ -181,6 +181,7 @@ def test_the_largest_norm_is_found_in_blocks():
         ({"target_recall": "1.5"}, "share between 0 and 1"),
         ({"search_timeout": "0"}, "must be above 0"),
         ({"golden_requests": "5"}, "at least 20"),
+        ({"seed": "-1"}, "seed must not be negative"),
         ({"target_recal": "0.9"}, "Did you mean 'target_recall'"),
     ],
 )

@@ -135,6 +135,7 @@ def test_an_unusable_description_is_said_in_one_sentence(
         ({"batch_rows": "0"}, "batch_rows must be at least 1"),
         ({"evnts_volume": "1,2"}, "Did you mean 'events_volume'"),
         ({"warn_only": "nonsense"}, "unknown alarm 'nonsense'"),
+        ({"earliest": "the nineties"}, "earliest must be a day such as 1995-01-01"),
     ],
 )
 def test_a_wrong_setting_is_said_in_one_sentence(

@@ -79,10 +79,15 @@ class TowerlineServer(ModelServer):
                 await grpc.stop(self.grace_period)
 
     async def _start_grpc(self) -> aio.Server:
-        server = aio.server(interceptors=(ExceptionToStatusInterceptor(),))
+        # Without the option another server on the same port would get a share of this one's requests.
+        server = aio.server(interceptors=(ExceptionToStatusInterceptor(),), options=(("grpc.so_reuseport", 0),))
         servicer = _Servicer(self.dataplane, self.model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        server.add_insecure_port(f"{self.service.settings.host}:{self.grpc_port}")
+        address = f"{self.service.settings.host}:{self.grpc_port}"
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError:
+            raise BadSetting(f"cannot listen on {address} for gRPC; choose another serving.grpc_port.") from None
         await server.start()
         return server
 

@@ -116,14 +116,14 @@ def no_behaviour(history: Any) -> bool:
 
 
 def history_hash(history: Any) -> bytes:
-    """16 bytes over a shopper's behaviours: products, actions, moments, queries and purchases."""
+    """16 bytes over a shopper's behaviours: products, actions, queries and purchases, each with its moments."""
     digest = hashlib.blake2b(digest_size=16)
     for texts in (history.product_ids, history.queries, history.bought_product_ids):
         for text in texts:
             digest.update(text.encode("utf-8", "surrogatepass"))
             digest.update(b"\0")
         digest.update(b"\1")
-    for numbers in (history.actions, history.timestamps, history.query_timestamps):
+    for numbers in (history.actions, history.timestamps, history.query_timestamps, history.bought_timestamps):
         digest.update(np.ascontiguousarray(numbers).tobytes())
         digest.update(b"\1")
     return digest.digest()

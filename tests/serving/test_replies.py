@@ -161,6 +161,7 @@ def test_the_hash_sees_every_part_of_a_history() -> None:
         {"product_ids": ["p2", "p1"]}, {"product_ids": ["p", "1p2"]}, {"actions": np.array([1, 3])},
         {"timestamps": np.array([5, 7])}, {"queries": ["lamp", "rugs"]}, {"queries": ["lampr", "ug"]},
         {"query_timestamps": np.array([2, 4])}, {"bought_product_ids": ["p2"]},
+        {"bought_timestamps": np.array([2])},
     ]  # fmt: skip
     others = [replace(base, **change) for change in changes]
     assert len({history_hash(history) for history in (base, *others)}) == 1 + len(others)

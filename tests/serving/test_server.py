@@ -277,6 +277,16 @@ def test_grpc_speaks_open_inference_on_loopback(server: RunningServer) -> None:
         assert "empty" in caught.value.details()
 
 
+def test_two_servers_do_not_share_a_grpc_port(
+    server: RunningServer, start_server: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    write_manifest(tmp_path, "release-a", current=True)
+    second = start_server(f"grpc_port={server.grpc_port}")
+    assert second.process.wait(120) == 2
+    sentence = f"cannot listen on 127.0.0.1:{server.grpc_port} for gRPC; choose another serving.grpc_port."
+    assert sentence in (tmp_path / "server.log").read_text()
+
+
 def test_a_transformer_gets_the_predictors_vectors_with_its_own_features(server: RunningServer) -> None:
     """The same vectors as in one process, histories included; a release the predictor has not is refused."""
     local, remote = FakeTower("release-a"), RemoteTower(server.url, "release-a", 30.0)

@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from components.common.manifest import releases_directory
 
@@ -16,8 +18,12 @@ def hold_candidate(workdir: Path, release_id: str) -> Iterator[None]:
     """Marks a candidate as being built by this process until the block ends or the process dies (`flock`)."""
     path = _mark(workdir, release_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        while True:
+            file = stack.enter_context(open(path, "a", encoding="utf-8"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _lies_at(path, file):
+                break  # else it was taken for a dead one and removed before it was locked
         try:
             yield
         finally:
@@ -46,6 +52,13 @@ def _mark(workdir: Path, release_id: str) -> Path:
 def _marks(workdir: Path) -> list[tuple[str, Path]]:
     found = ((_MARK.match(path.name), path) for path in sorted(releases_directory(workdir).glob(".*.hold")))
     return [(match["release_id"], path) for match, path in found if match]
+
+
+def _lies_at(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is the one that is found at the path."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
 
 
 def _locked(path: Path) -> bool:

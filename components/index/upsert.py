@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.common.candidates import hold_candidate
-from components.common.errors import BadInput, NotFound
+from components.common.errors import BadInput
 from components.common.files import link_tree, read_json, staged_directory, write_json
 from components.common.manifest import (
     Release,
-    current_release_id,
     fingerprint_files,
     new_release_id,
     read_release,
@@ -31,6 +30,7 @@ from components.common.manifest import (
     write_release,
 )
 from components.common.records import task_record
+from components.common.served import served_release_id
 from components.common.settings import from_overrides, parse_overrides
 from components.index.assemble import Content, extend_items, item_vectors, write_index
 from components.index.backends import choose_backend
@@ -126,10 +126,7 @@ def upsert_products(
 
 
 def _read_parent(workdir: Path) -> _Parent:
-    release_id = current_release_id(workdir)
-    if release_id is None:
-        raise NotFound(f"{workdir} has no served release; `python pipeline.py run --workdir {workdir}` makes one.")
-    release = read_release(workdir, release_id)
+    release = read_release(workdir, served_release_id(workdir))
     verify_files(release)
     plan = read_json(release.path("index", "search.json"))
     products = pq.read_table(release.path("index", "products.parquet"))

@@ -4,6 +4,7 @@
 anywhere and repeated: see `ledger`.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +50,8 @@ def rollback(workdir: Path, release_id: str | None = None) -> str:
         BadInput: its files were changed.
     """
     if not list_release_ids(workdir):
-        raise NotFound(f"{workdir} holds no release; `python pipeline.py run --workdir {workdir}` makes the first.")
+        place = shlex.quote(str(workdir))
+        raise NotFound(f"{workdir} holds no release; `python pipeline.py run --workdir {place}` makes the first.")
     with releases_lock(workdir):
         if release_id is None and (finished := _settled_half_way(workdir)) is not None:
             return finished

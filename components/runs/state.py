@@ -15,6 +15,7 @@ from components.common.manifest import current_release_id
 from components.common.processes import is_alive
 from components.common.records import read_task_records
 from components.common.stopping import stopped_by
+from components.runs.advice import command
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TASKS = (
@@ -217,6 +218,8 @@ def find_run(workdir: Path, name: str) -> tuple[Path, dict[str, Any]]:
     """A run's folder and its `run.json`, by id or as `latest`. Raises NotFound."""
     runs = list_runs(workdir)
     found = next((run for run in runs if name in ("latest", run["run"])), None)
+    if not runs:
+        raise NotFound(f"{workdir} holds no run; `{command(Path(workdir).absolute(), 'run')}` makes the first.")
     if found is None:
         raise NotFound(f"there is no run {name!r} in {workdir}; `python pipeline.py runs` lists them.")
     return Path(workdir) / "runs" / found["run"], found

@@ -9,6 +9,7 @@ from pathlib import Path
 from components.common.errors import BadInput, NotFound, TowerlineError
 from components.common.files import read_json, write_json
 from components.common.manifest import current_release_id, read_release, release_directory, releases_directory
+from components.common.served import served_release_id
 from components.serving.loaded_release import LoadedRelease
 from components.serving.metrics import Metrics
 from components.serving.rollout import CanaryBudget, ReleaseTable, read_rollout, rollout_path, stopped_rollout
@@ -64,11 +65,7 @@ class ReleaseLoader:
 
     def start(self) -> None:
         """Loads the release to serve and begins to watch. Raises NotFound if there is none, or what the load raises."""
-        wanted = self._pinned or current_release_id(self.workdir)
-        if wanted is None:
-            command = f"python pipeline.py run --workdir {self.workdir}"
-            raise NotFound(f"{self.workdir} has no promoted release; `{command}` makes one.")
-        self._swap(ReleaseTable(self._load(wanted)))
+        self._swap(ReleaseTable(self._load(self._pinned or served_release_id(self.workdir))))
         if self._pinned is None:
             self._thread = threading.Thread(target=self._watch, name="release-watch", daemon=True)
             self._thread.start()

@@ -31,3 +31,19 @@ def test_a_candidate_under_construction_is_told_from_a_dead_one_on_nfs(tmp_path)
     mark = tmp_path / "releases" / ".release-2.hold"
     mark.touch()
     assert (held_candidates(tmp_path), dead_marks(tmp_path)) == ([], [mark])
+
+
+def test_a_mark_that_is_cleared_away_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    flock, cleared = fcntl.flock, []
+
+    def clear_first(file, operation):
+        if not cleared and operation == fcntl.LOCK_EX:
+            cleared.extend(dead_marks(tmp_path))
+            cleared[0].unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr("components.common.candidates.fcntl.flock", clear_first)
+    with hold_candidate(tmp_path, "release-1"):
+        assert cleared
+        assert is_held(tmp_path, "release-1")
+    assert not is_held(tmp_path, "release-1")

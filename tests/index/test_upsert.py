@@ -182,7 +182,7 @@ def test_a_parent_whose_files_were_changed_is_refused(workdir, tmp_path):
 
 
 def test_without_a_served_release_there_is_nothing_to_change(tmp_path):
-    with pytest.raises(NotFound, match="has no served release"):
+    with pytest.raises(NotFound, match="has no promoted release"):
         upsert_products(tmp_path, tmp_path / "c.parquet")
 
 

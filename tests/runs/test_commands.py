@@ -149,6 +149,11 @@ def test_runs_says_how_each_ended_and_latest_what_to_do(stopped, capsys):
     assert "there is no run 'run-2'" in capsys.readouterr().err
 
 
+def test_the_latest_of_no_runs_names_the_command_that_makes_one(tmp_path, capsys):
+    assert main(lambda **_: None, ["runs", "latest", "--workdir", str(tmp_path)]) == 2
+    assert f"holds no run; `python pipeline.py run --workdir {tmp_path}` makes the first." in capsys.readouterr().err
+
+
 def test_a_run_that_goes_on_is_shown_as_far_as_it_is_and_a_dead_one_as_killed(stopped, capsys):
     folder = stopped / "runs" / "run-20260103-000000-1"
     start_run(folder, RunRequest(folder.name, "parquet", "x", "mgdspr", {}), "r1")

@@ -84,7 +84,7 @@ def bare(workdir: Path, requests: list[SearchRequest]) -> Callable[[int], dict[s
 
 @contextmanager
 def process(*command: str, url: str = "", announcement: Path | None = None) -> Iterator[str]:
-    """A server process that answers; its URL. Stopped at the end."""
+    """A server process that answers; its URL. Stopped at the end. Ends the program when it does not answer in time."""
     with open(os.devnull, "wb") as nowhere:
         started = subprocess.Popen([sys.executable, "-m", *command], stdout=nowhere, stderr=nowhere)
     try:
@@ -95,6 +95,8 @@ def process(*command: str, url: str = "", announcement: Path | None = None) -> I
             if url and _answers(url):
                 break
             time.sleep(0.2)
+        else:
+            raise SystemExit(f"{' '.join(command)} did not answer within two minutes.")
         yield url
     finally:
         started.send_signal(signal.SIGTERM)

@@ -65,6 +65,11 @@ def releases_directory(workdir: Path) -> Path:
     return Path(workdir) / "releases"
 
 
+def rollout_path(workdir: Path) -> Path:
+    """Where the canary's share is kept."""
+    return releases_directory(workdir) / "rollout.json"
+
+
 def release_directory(workdir: Path, release_id: str) -> Path:
     """The directory of a release. Raises BadInput when the id could leave the releases directory."""
     if not _ID.match(release_id):

@@ -16,7 +16,7 @@ from typing import Any
 
 from components.common.errors import BadInput, TowerlineError, WorkdirBusy
 from components.common.files import read_json, write_json
-from components.common.manifest import current_release_id, read_release, releases_directory, set_current
+from components.common.manifest import current_release_id, read_release, releases_directory, rollout_path, set_current
 from components.releases.log_statistics import make_newest
 
 _WAIT_SECONDS = 30.0
@@ -173,11 +173,6 @@ def read_rollout(workdir: Path) -> dict[str, Any]:
     if not isinstance(rollout, dict) or rollout.get("stable") != served:
         return {"stable": served, "canary": None, "percent": 0}
     return rollout
-
-
-def rollout_path(workdir: Path) -> Path:
-    """Where the canary's share is kept."""
-    return releases_directory(workdir) / "rollout.json"
 
 
 def _path(workdir: Path) -> Path:

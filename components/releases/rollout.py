@@ -11,9 +11,9 @@ from typing import Any
 
 from components.common.errors import BadSetting, GateClosed, NotFound
 from components.common.files import write_json
-from components.common.manifest import current_release_id, read_release
+from components.common.manifest import current_release_id, read_release, rollout_path
 from components.releases.blessings import check_blessings
-from components.releases.ledger import now, read_record, read_rollout, releases_lock, rollout_path, settle
+from components.releases.ledger import now, read_record, read_rollout, releases_lock, settle
 from components.releases.log_statistics import make_newest
 from components.releases.promotion import promote
 

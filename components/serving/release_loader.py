@@ -8,11 +8,17 @@ from pathlib import Path
 
 from components.common.errors import BadInput, NotFound, TowerlineError
 from components.common.files import read_json, write_json
-from components.common.manifest import current_release_id, read_release, release_directory, releases_directory
+from components.common.manifest import (
+    current_release_id,
+    read_release,
+    release_directory,
+    releases_directory,
+    rollout_path,
+)
 from components.common.served import served_release_id
 from components.serving.loaded_release import LoadedRelease
 from components.serving.metrics import Metrics
-from components.serving.rollout import CanaryBudget, ReleaseTable, read_rollout, rollout_path, stopped_rollout
+from components.serving.rollout import CanaryBudget, ReleaseTable, read_rollout, stopped_rollout
 from components.serving.settings import ServingSettings
 from components.serving.structured_logs import log
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.common.errors import BadInput, NotFound
 from components.common.files import read_json
-from components.common.manifest import releases_directory
+from components.common.manifest import rollout_path
 from components.serving.loaded_release import LoadedRelease
 from components.serving.requests import SearchRequest
 from components.serving.settings import ServingSettings
@@ -38,11 +38,6 @@ def read_rollout(workdir: Path) -> Rollout | None:
     if not isinstance(stable, str) or not isinstance(canary, str) or not number or not 0 <= percent <= 100:
         raise BadInput(f'{path} must hold "stable", "canary" (release ids) and "percent" (0 to 100).')
     return Rollout(stable, canary, float(percent))
-
-
-def rollout_path(workdir: Path) -> Path:
-    """Where the canary's share is kept."""
-    return releases_directory(workdir) / "rollout.json"
 
 
 @dataclass(frozen=True)

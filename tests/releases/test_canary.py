@@ -3,8 +3,8 @@ import json
 import pytest
 
 from components.common.errors import BadSetting, GateClosed, NotFound
-from components.common.manifest import current_release_id
-from components.releases.ledger import read_rollout, rollout_path
+from components.common.manifest import current_release_id, rollout_path
+from components.releases.ledger import read_rollout
 from components.releases.operations import list_releases, promote, rollback
 from components.releases.rollout import abort, advance, finish, promote_to_share, start_canary
 from components.runs.commands import main

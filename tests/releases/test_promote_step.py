@@ -5,10 +5,10 @@ import pytest
 
 from components.common.errors import GateClosed, NotFound
 from components.common.files import write_json
-from components.common.manifest import current_release_id
+from components.common.manifest import current_release_id, rollout_path
 from components.common.records import read_task_records
 from components.releases.garbage import retire
-from components.releases.ledger import read_rollout, rollout_path
+from components.releases.ledger import read_rollout
 from components.releases.operations import list_releases, rollback
 from components.releases.rollout import abort, finish, start_canary
 from components.releases.step import run

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from components.common.files import read_json, write_json
+from components.common.manifest import rollout_path
 from components.runs.commands import main
 from components.serving.http_client import HttpClient
-from components.serving.rollout import rollout_path
 from tests.serving.conftest import RunningServer
 from tests.serving.fakes import wait_until, write_manifest
 

@@ -7,12 +7,12 @@ import pytest
 
 from components.common.errors import NotFound
 from components.common.files import read_json, write_json, write_text
-from components.common.manifest import set_current
+from components.common.manifest import rollout_path, set_current
 from components.serving.loaded_release import LoadedRelease
 from components.serving.metrics import Metrics
 from components.serving.release_loader import ReleaseLoader
 from components.serving.requests import SearchRequest
-from components.serving.rollout import CanaryBudget, ReleaseTable, rollout_path
+from components.serving.rollout import CanaryBudget, ReleaseTable
 from components.serving.settings import ServingSettings
 from tests.serving.fakes import fake_release, open_fake, write_manifest
 

@@ -60,6 +60,9 @@ def read_assignments(path: Path) -> list[str]:
     values = read_json(path)
     if not isinstance(values, dict):
         raise BadSetting(f'{path} must hold a JSON object such as {{"towers.epochs": 3}}.')
+    nested = next((name for name, value in values.items() if isinstance(value, dict)), None)
+    if nested is not None:
+        raise BadSetting(f'{path}: {nested!r} holds an object; name each setting whole, such as "towers.epochs": 3.')
     return [f"{name}={_text(value)}" for name, value in values.items()]
 
 

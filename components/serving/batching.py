@@ -44,11 +44,6 @@ class Batcher(Generic[Q, A]):
         self._in_flight = 0
         self._running = 0
 
-    @property
-    def in_flight(self) -> int:
-        """Items waiting or in work."""
-        return self._in_flight
-
     async def submit(self, items: Sequence[Q]) -> list[A]:
         """The answers to `items`, in order. Raises Overloaded at once past capacity, else the first item's error."""
         wait = self._settings.retry_after_seconds

@@ -57,8 +57,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "This page is written from the code by `python docs/reference/generate.py`; a test fails when it lags behind.",
-        "`--set ROOM.NAME=VALUE` changes a setting for `run`, `submit` and `schedule`, and settings of `serving` for "
-        "`serve`. It can be given several times. An unknown name, a wrong type or a value out of range is an error "
+        "`--set ROOM.NAME=VALUE` changes a setting for `run`, `submit` and `schedule`, settings of `logs` and "
+        "`validation` for `check`, of `index` and `serving` for `upsert`, and of `serving` for `serve`. It can be "
+        "given several times. An unknown name, a wrong type or a value out of range is an error "
         "before any work begins (exit code 2). Lists are written with commas: `--set evaluation.cutoffs=1,10,100`. "
         "`none` empties a setting that may be empty.",
         "`python pipeline.py settings ROOM` prints a room's in the terminal.",

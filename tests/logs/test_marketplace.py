@@ -14,12 +14,12 @@ from components.common.errors import BadSetting, NotFound
 from components.common.settings import from_overrides
 from components.logs.contract import REQUIRED, TABLES, Log
 from components.logs.marketplace.demo import demo_shoppers
-from components.logs.marketplace.generate import generate, generate_day
+from components.logs.marketplace.generate import generate
 from components.logs.marketplace.lexicon import lexicon, stems
 from components.logs.marketplace.names import brand_names
 from components.logs.marketplace.truth import Truth, truth_settings
 from components.logs.settings import LogSettings
-from tests.logs.conftest import SMALL
+from tests.logs.conftest import SMALL, day_alone
 
 _ONE_SMALL_LOG = """
 import json, sys
@@ -93,20 +93,20 @@ def test_the_same_settings_give_the_same_bytes_in_any_process(tmp_path):
 def test_a_day_made_alone_is_the_day_of_the_whole_log(tmp_path):
     generate(SMALL, tmp_path / "log", tmp_path / "truth")
     log = Log(tmp_path / "log")
-    ((searches, events),) = generate_day(SMALL, SMALL.history_days)
+    ((searches, events),) = day_alone(SMALL, SMALL.history_days)
     day = log.days("searches")[0]
     assert log.read("searches", days=[day]).equals(searches.cast(log.read("searches").schema))
     assert log.read("events", days=[day]).equals(events.cast(log.read("events").schema))
 
 
 def test_another_seed_is_another_market(tmp_path):
-    one, other = (next(iter(generate_day(replace(SMALL, seed=seed), 5)))[1] for seed in (1, 2))
+    one, other = (next(iter(day_alone(replace(SMALL, seed=seed), 5)))[1] for seed in (1, 2))
     assert one["product_id"].to_pylist()[:50] != other["product_id"].to_pylist()[:50]
 
 
 def test_activity_scales_searches_and_products_scale_with_one_number():
     def searches(settings: LogSettings) -> int:
-        return sum(part[0].num_rows for part in generate_day(settings, settings.history_days))
+        return sum(part[0].num_rows for part in day_alone(settings, settings.history_days))
 
     base = searches(SMALL)
     assert 1.5 * base < searches(replace(SMALL, activity=2.0)) < 2.5 * base

@@ -7,11 +7,10 @@ import pytest
 
 from components.logs.marketplace.calendar import season
 from components.logs.marketplace.day import shard_shoppers
-from components.logs.marketplace.generate import generate_day
 from components.logs.marketplace.lexicon import lexicon, stems
 from components.logs.marketplace.shoppers import make_shoppers
 from components.logs.marketplace.taste import taste
-from tests.logs.conftest import SMALL
+from tests.logs.conftest import SMALL, day_alone
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_the_overlap_setting_moves_the_share_of_title_words_in_queries():
     nouns = {noun.lower() for kind in lexicon().types for noun in kind.titles}
 
     def share(overlap: float) -> float:
-        ((searches, _),) = generate_day(replace(SMALL, overlap=overlap), SMALL.history_days)
+        ((searches, _),) = day_alone(replace(SMALL, overlap=overlap), SMALL.history_days)
         queries = searches["query"].to_pylist()
         return float(np.mean([any(noun in query for noun in nouns) for query in queries]))
 

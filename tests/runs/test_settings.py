@@ -50,6 +50,7 @@ def test_a_run_checks_its_settings_file(tmp_path, capsys):
     for text, sentence in (
         ('{"towers.epoch": 3}', "Did you mean 'epochs'"),
         ("[1]", "must hold a JSON object"),
+        ('{"towers": {"epochs": 3}}', "'towers' holds an object; name each setting whole"),
         ("{", "is not valid JSON"),
     ):
         path.write_text(text)

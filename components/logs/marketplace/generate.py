@@ -10,8 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from components.common.progress import Progress
 from components.logs.marketplace.day import Day, make_day, shard_shoppers
 from components.logs.marketplace.ranker import Ranker
@@ -39,14 +37,6 @@ def generate(settings: LogSettings, log: Path, truth: Path) -> dict[str, Any]:
                 write_day(world, writer, truth, today, shard, day)
                 progress.advance()
     return writer.description
-
-
-def generate_day(settings: LogSettings, today: int) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Searches and events of one day of the window, shard by shard, without any other day."""
-    world = _world(settings)
-    for shard in range(world.shards):
-        day = make_day(world, _ranker(settings), today, shard)
-        yield day.searches, day.events
 
 
 def write_products(world: World, writer: LogWriter) -> None:

@@ -162,3 +162,24 @@ def item(tower, item_id, bags):
         title = title + mean(table, tokens, weight) * (total / usual) ** (1.0 - tower.length)
     vector = np.tanh(array(tower.title.weight) @ title + array(tower.title.bias))
     return vector + (array(tower.ids.weight)[item_id] if item_id else 0.0)
+
+
+def shopper(encoder, windows):
+    """MMSE's u of one shopper; `windows`: product vectors [T, d] of the real-time and of the short-term clicks."""
+    asking = array(encoder.asking)[0]
+    rows = [np.array(window) for window in windows if len(window)]
+    return sum(
+        (zero_attention(asking, self_attention(x, encoder.attention))[0] for x in rows), np.zeros(len(asking[0]))
+    )
+
+
+def feed_forward(head, groups):
+    """UEPPR's head over the groups of one query or product; batch normalisation with its running statistics."""
+    x = np.concatenate(groups)
+    hidden = array(head.inner.weight) @ x + array(head.inner.bias)
+    if hasattr(head.norm, "running_mean"):
+        hidden = (hidden - array(head.norm.running_mean)) / np.sqrt(array(head.norm.running_var) + head.norm.eps)
+        hidden = hidden * array(head.norm.weight) + array(head.norm.bias)
+    else:
+        hidden = layer_norm(hidden, head.norm)
+    return array(head.skip.weight) @ x + array(head.outer.weight) @ gelu(hidden) + array(head.outer.bias)

@@ -64,7 +64,11 @@ def parts_of(model, data, row):
     """H_real, H_short, H_long and Q_mgs of one search, by the naive equations."""
     text, past, recent, earlier, long_term = examples_of(data, row)
     fields = model.behaviour.fields
-    queries = naive.query_unit(model.unit_rows, model.tokens, text, past)
+    if model.settings.mgs:
+        queries = naive.query_unit(model.unit_rows, model.tokens, text, past)
+    else:
+        table, weight = (naive.array(part.weight) for part in (model.tokens.table, model.tokens.weight))
+        queries = naive.mean(table, text[model.settings.word_unit], weight)[None]
 
     def vectors(window):
         return np.array([naive.product_vector(fields, values, title) for values, title in window])
@@ -113,6 +117,16 @@ def test_fusion_equation_15(data):
         rows = np.concatenate(parts_of(model, data, row))
         assert rows.shape == (24, 16)
         assert np.abs(vectors[row] - naive.fusion(model.fusion, rows)).max() < TOLERANCE
+
+
+def test_the_base_of_the_ablation_is_the_mean_of_the_segments_and_of_what_they_see_in_each_window(data):
+    model = make_model(data, mgs="false", trm="false")
+    with torch.no_grad():
+        vectors = model.query(query_batch(data.validation, data.catalogue, ROWS, data.needs)).numpy()
+    for row in ROWS.tolist():
+        rows = np.concatenate(parts_of(model, data, row))
+        assert rows.shape == (4, 16)
+        assert np.abs(vectors[row] - rows.mean(0)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("title_length", ["1", "0.2", "0"])

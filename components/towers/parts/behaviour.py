@@ -114,9 +114,9 @@ class BehaviourEncoder(nn.Module):
         sharpness: first scale of the products of query rows and behaviours in Eqs. 11 and 12, learned from there. The
             paper has none: its embeddings have millions of steps to grow until the attention can choose.
         scale: first weight of each window beside the query's rows, learned from there. The paper has none.
-        dropout: share of a batch's products that are left out of the windows in training. history_dropout: share of
-            searches that train as if nothing were known of the shopper. Neither is in the paper; a log of a few weeks
-            is small enough to be learned by heart shopper by shopper.
+        dropout: share of a batch's products whose vector is zero in the real-time and short-term windows in training.
+            history_dropout: share of searches that train as if their shopper had no behaviours; past queries stay.
+            Neither is in the paper; a log of a few weeks is small enough to be learned by heart shopper by shopper.
     """
 
     def __init__(

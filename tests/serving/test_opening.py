@@ -97,6 +97,7 @@ def test_key_terms_keep_what_carries_them(workdir: Path, release: LoadedRelease,
     request = SearchRequest("red lamp", k=5)
     controlled = ask(retriever, request).found.product_ids
     plain = ask(retriever, replace(request, relevance=False)).found.product_ids
+    assert len(controlled) == 5
     assert all(release.index.terms("red lamp", product_id) for product_id in controlled)
     with open_search(workdir / "releases" / "release-1") as searcher:
         (vector,) = release.encoder.encode([release.make_request(request, History.empty(), 0)])
@@ -136,6 +137,7 @@ def test_an_explanation_names_terms_and_the_rank_without_the_shopper(
     assert {term["kind"] for product in answer["products"] for term in product["terms"]} >= {"category"}
     anyway = replace(request, relevance=False)
     ranks = [item["anonymous_rank"] for item in explain(release, retriever, anyway, ask(retriever, anyway))["products"]]
+    assert len(ranks) == 8
     assert all(isinstance(rank, int) and 1 <= rank <= 100 for rank in ranks)
 
 

@@ -23,9 +23,10 @@ PIPELINE_NAME = "towerline"
 def compile_pipeline(dag: Dag, path: Path, image: str | None = None) -> None:
     """Writes the pipeline as Kubeflow's intermediate representation (YAML).
 
-    Every task runs in `image`, but for those of a room that has an image of its own (TOWERLINE_IMAGE_<ROOM>). Raises
-    BadSetting for a path that is no YAML file or an image that is no reference.
+    Every task runs in `image`, but for those of a room that has an image of its own (TOWERLINE_IMAGE_<ROOM>), with as
+    many threads as it may use cores. Raises BadSetting for a path that is no YAML file or an image that is none.
     """
+    import yaml
     from kfp import compiler
 
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
@@ -37,10 +38,23 @@ def compile_pipeline(dag: Dag, path: Path, image: str | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(dag, str(compiled))
-        text = re.sub(
-            rf"^( *image: ){re.escape(IMAGE)}$", rf"\g<1>{image}", compiled.read_text(encoding="utf-8"), flags=re.M
-        )
-    write_text(path, text)
+        text = compiled.read_text(encoding="utf-8")
+    documents = list(yaml.safe_load_all(text))
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        _fit(executor["container"], image)
+    comments = text[: len(text) - len(re.sub(r"\A(#.*\n)+", "", text))]
+    write_text(path, comments + yaml.safe_dump_all(documents))
+
+
+def _fit(container: dict[str, Any], image: str) -> None:
+    """Gives a task its image and its threads: libraries count a node's cores, of which a container gets a few.
+
+    Not in `placement`, because the laptop's runner hands a task's environment on, and has its own number of cores.
+    """
+    if container["image"] == IMAGE:
+        container["image"] = image
+    cores = max(1, int(container["resources"]["cpuLimit"]))
+    container["env"].append({"name": "OMP_NUM_THREADS", "value": str(cores)})
 
 
 class Cluster:
@@ -101,7 +115,8 @@ class Cluster:
         """Creates the recurring run `name`, or replaces it when it differs; the same call twice leaves one schedule.
 
         One run at a time and no catching up of missed nights: after an outage one run is started, not many.
-        Kubeflow cannot change a recurring run, so a change is a new one, created before the old ones are deleted.
+        Kubeflow cannot change a recurring run, so a change is a new one, created before the old ones are deleted. A run
+        that an old one has started goes on, and a paused schedule stays paused.
         """
         with _one_sentence(self._host):
             pipeline_id, version_id = self._upload(dag, image)
@@ -120,6 +135,7 @@ class Cluster:
                     cron_expression=cron,
                     max_concurrency=1,
                     no_catchup=True,
+                    enabled=not existing or any(map(_enabled, existing)),
                     params=wanted[2],
                     pipeline_id=pipeline_id,
                     version_id=version_id,
@@ -148,7 +164,7 @@ class Cluster:
         return self._each(name, "enable_recurring_run", "resumed")
 
     def delete_schedule(self, name: str) -> dict[str, Any]:
-        """Deletes the recurring run. Raises NotFound."""
+        """Deletes the recurring run; a run that it has started goes on. Raises NotFound."""
         return self._each(name, "delete_recurring_run", "deleted")
 
     def _each(self, name: str, method: str, action: str) -> dict[str, Any]:
@@ -196,9 +212,11 @@ class Cluster:
 
 
 def _client(host: str, namespace: str, token: str | None) -> Any:
-    """Kubeflow's client, but one that asks for the API's health once and takes no login page for an answer.
+    """Kubeflow's client, but one that asks for the API's health once, takes no login page for an answer, and deletes a
+    recurring run without the run under way.
 
-    Its own check logs five refusals with their tracebacks, and believes whatever answers with 200.
+    Its own check logs five refusals with their tracebacks, and believes whatever answers with 200. A run belongs to the
+    recurring run that started it: Kubernetes would end it half-way when that is deleted (kubeflow/pipelines#12573).
     """
     import kfp
     import kfp_server_api
@@ -216,6 +234,11 @@ def _client(host: str, namespace: str, token: str | None) -> Any:
                     "a token in TOWERLINE_KFP_TOKEN where one is asked for."
                 )
             return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(health.get("multi_user")))
+
+        def delete_recurring_run(self, recurring_run_id: str) -> Any:
+            return self._recurring_run_api.recurring_run_service_delete_recurring_run(
+                recurring_run_id=recurring_run_id, propagation_policy="ORPHAN"
+            )
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the client greets with one

@@ -1,6 +1,7 @@
 """From the options of a command to the pipeline's arguments, everything checked before work begins."""
 
 import argparse
+import json
 import os
 import shlex
 from pathlib import Path
@@ -12,7 +13,13 @@ from components.runs.arguments import MODELS, build_parser
 
 
 def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The pipeline's arguments for a run on a cluster. Raises BadSetting, NotFound."""
+    """The pipeline's arguments for a run on a cluster. Raises BadSetting, NotFound.
+
+    Its provenance names no run, so that a schedule's arguments are the same as long as code and settings are.
+    """
+    from components.common.code import code_fingerprint
+    from components.runs.settings import parse_assignments
+
     if accelerators() is None:
         raise BadSetting(f"{ACCELERATORS} must be a whole number, not {os.environ[ACCELERATORS]!r}.")
     if options.parts < 1:
@@ -28,6 +35,9 @@ def check_cluster_options(options: argparse.Namespace) -> dict[str, Any]:
         "endpoint": options.endpoint,
         "canary_percent": options.canary,
         "gateway": options.gateway,
+        "provenance": json.dumps(
+            {"code": code_fingerprint("runs"), "settings": parse_assignments(options.set, options.model)}
+        ),
     }
 
 

@@ -68,15 +68,17 @@ class Kubeflow:
                 return 200, {"recurringRuns": self.recurring, "recurring_runs": self.recurring}
             return 200, _add(self.recurring, "recurring_run_id", _model(body, "V2beta1RecurringRun"))
         if match := re.fullmatch(rf"{API}/recurringruns/([^/:]+)(:enable|:disable)?", path):
-            return self._change(method, match[1], match[2])
+            return self._change(method, match[1], match[2], query.get("propagation_policy", [""])[0])
         return 404, {"error": f"{method} {path} is not part of the stub"}
 
-    def _change(self, method: str, job_id: str, verb: str | None) -> tuple[int, dict[str, Any]]:
+    def _change(self, method: str, job_id: str, verb: str | None, policy: str) -> tuple[int, dict[str, Any]]:
         job = next((item for item in self.recurring if item["recurring_run_id"] == job_id), None)
         if job is None:
             return 404, {"error": "no such recurring run"}
         if method == "DELETE":
             self.recurring.remove(job)
+            if policy != "ORPHAN":  # the runs are the recurring run's own, and Kubernetes clears them away with it
+                self.runs = [run for run in self.runs if run.get("recurring_run_id") != job_id]
         elif verb:
             job["mode"] = verb.strip(":").upper()
             job["status"] = job["mode"] + "D"

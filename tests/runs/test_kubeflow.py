@@ -9,6 +9,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components.common.code import code_fingerprint
 from components.common.errors import BadSetting, NotFound, Unavailable
 from components.image import IMAGE
 from components.runs.commands import main
@@ -159,6 +160,16 @@ def test_the_image_of_every_task_is_a_setting(tmp_path):
     assert {item["container"]["image"] for item in executors.values()} == {"registry.example/towerline-python:1.2"}
 
 
+def test_a_task_has_as_many_threads_as_it_may_use_cores(tmp_path):
+    executors = specification(tmp_path)["deploymentSpec"]["executors"]
+    threads = {
+        name: [item["value"] for item in executor["container"]["env"] if item["name"] == "OMP_NUM_THREADS"]
+        for name, executor in executors.items()
+    }
+    assert (threads["exec-train-towers"], threads["exec-report-run"]) == (["8"], ["1"])  # 8 cores and half a core
+    assert all(len(values) == 1 for values in threads.values())
+
+
 def test_a_room_may_have_an_image_of_its_own(tmp_path):
     own = f"{IMAGE}-cuda"  # begins as the others' image does
     environment = {**os.environ, "TOWERLINE_IMAGE_TOWERS": own}
@@ -240,6 +251,32 @@ def test_a_changed_schedule_replaces_the_old_one(kubeflow):
     assert [job["trigger"]["cron_schedule"]["cron"] for job in kubeflow.recurring] == ["0 0 4 * * *"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cluster: cluster.set_schedule(towerline, "nightly", "0 0 4 * * *", ARGUMENTS, "towerline", None),
+        lambda cluster: cluster.delete_schedule("nightly"),
+    ],
+    ids=["replaced", "deleted"],
+)
+def test_the_night_under_way_goes_on_when_its_schedule_is_changed(kubeflow, change):
+    cluster = connect(kubeflow)
+    made = cluster.set_schedule(towerline, "nightly", "0 0 3 * * *", ARGUMENTS, "towerline", None)
+    kubeflow.runs.append({"run_id": "tonight", "recurring_run_id": made["id"]})
+    change(cluster)
+    assert made["id"] not in {job["recurring_run_id"] for job in kubeflow.recurring}
+    assert [run["run_id"] for run in kubeflow.runs] == ["tonight"]
+
+
+def test_a_paused_schedule_stays_paused_when_it_is_changed(kubeflow):
+    cluster = connect(kubeflow)
+    cluster.set_schedule(towerline, "nightly", "0 0 3 * * *", ARGUMENTS, "towerline", None)
+    cluster.pause_schedule("nightly")
+    changed = cluster.set_schedule(towerline, "nightly", "0 0 4 * * *", ARGUMENTS, "towerline", None)
+    assert changed["action"] == "updated"
+    assert cluster.list_schedule("nightly") == {"nightly": "0 0 4 * * * (paused)"}
+
+
 def test_a_schedule_is_paused_resumed_listed_and_deleted(kubeflow):
     cluster = connect(kubeflow)
     cluster.set_schedule(towerline, "nightly", "0 0 3 * * *", ARGUMENTS, "towerline", None)
@@ -296,6 +333,16 @@ def test_the_command_line_sends_parts_and_endpoint_as_the_pipeline_wants_them(ku
     sent = kubeflow.runs[0]["runtime_config"]["parameters"]
     assert sent["parts"] == ["1/3", "2/3", "3/3"]
     assert (sent["endpoint"], sent["canary_percent"]) == ("/etc/towerline/endpoint.yaml", 10)
+
+
+def test_a_release_of_a_cluster_knows_its_code_and_settings_and_the_same_schedule_stays_the_same(kubeflow, capsys):
+    words = ["--host", kubeflow.url, "--set", "towers.epochs=2"]
+    assert main(towerline, ["submit", *words]) == 0
+    provenance = json.loads(kubeflow.runs[0]["runtime_config"]["parameters"]["provenance"])
+    assert provenance == {"code": code_fingerprint("runs"), "settings": {"towers.epochs": "2"}}
+    for _ in range(2):
+        assert main(towerline, ["schedule", *words, "--cron", "0 3 * * *"]) == 0
+    assert "action: unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["--parts", "0"], ["--canary", "0"], ["--canary", "101"]])

@@ -16,6 +16,8 @@ _SECRET_ENVIRONMENT = {
     "milvus-uri": "TOWERLINE_MILVUS_URI",
     "milvus-token": "TOWERLINE_MILVUS_TOKEN",
     "redis": "TOWERLINE_REDIS",
+    "registry": "TOWERLINE_REGISTRY",
+    "spark-master": "TOWERLINE_SPARK_MASTER",
 }
 MANIFESTS = "towerline-manifests"
 """The ConfigMap with the endpoint's and the training job's manifests, for the tasks that apply them."""

@@ -13,6 +13,10 @@ WRITTEN = dict(written())
 _SECRET = re.compile(r"(password|token|secretkey|accesskey|requirepass|api[-_]?key)\s*[:=]\s*\S", re.IGNORECASE)
 
 
+MENDED = {"redis": (7, 2, 11), "milvus": (2, 6, 10)}
+"""The first versions without known holes: CVE-2025-49844 of Redis; CVE-2025-64513 and CVE-2026-26190 of Milvus."""
+
+
 def images(value: Any) -> Iterator[str]:
     """Every image an object names, in pods and in custom resources."""
     if isinstance(value, dict):
@@ -29,6 +33,9 @@ def images(value: Any) -> Iterator[str]:
 def breaches(document: Document) -> list[str]:
     """A sentence for every rule an object breaks."""
     found = [f"{image} has no fixed version" for image in images(document) if _floating(image)]
+    found += [
+        f"{image} has a hole that is mended in {MENDED[_name(image)]}" for image in images(document) if _open(image)
+    ]
     if document["kind"] == "Secret":
         found.append("a Secret in the manifests would show its content")
     if document["kind"] == "ConfigMap":
@@ -64,6 +71,15 @@ def _budget_breaches(document: Document) -> list[str]:
 def _floating(image: str) -> bool:
     version = image.rpartition("/")[2].partition(":")[2]
     return not ("@sha256:" in image or (version and version != "latest" and re.search(r"\d", version)))
+
+
+def _name(image: str) -> str:
+    return image.rpartition("/")[2].partition(":")[0]
+
+
+def _open(image: str) -> bool:
+    version = tuple(int(number) for number in re.findall(r"\d+", image.rpartition(":")[2])[:3])
+    return _name(image) in MENDED and version < MENDED[_name(image)]
 
 
 def _pod_breaches(pod: Document) -> list[str]:
@@ -172,6 +188,8 @@ BREACHES: list[tuple[str, Callable[[Document], object], str]] = [
     ("StatefulSet", lambda d: container(d).update(image="redis:latest"), "no fixed version"),
     ("CronJob", lambda d: container(d).update(image="registry:5000/towerline"), "no fixed version"),
     ("Milvus", lambda d: d["spec"]["components"].update(image="milvusdb/milvus"), "no fixed version"),
+    ("Milvus", lambda d: d["spec"]["components"].update(image="milvusdb/milvus:v2.6.9"), "mended in"),
+    ("StatefulSet", lambda d: container(d).update(image="redis:7.2.7-alpine"), "mended in"),
     ("InferenceService", lambda d: container(d)["resources"].pop("limits"), "no limits"),
     ("PyTorchJob", lambda d: container(d)["resources"]["limits"].pop("memory"), "no limits"),
     ("InferenceService", lambda d: container(d)["securityContext"].update(privileged=True), "privileged"),

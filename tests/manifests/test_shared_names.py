@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components import placement
 from components.common.settings import from_overrides
@@ -16,7 +17,7 @@ from components.runs.schedule import six_field_cron
 from components.serving import __main__ as serving
 from components.serving.settings import ServingSettings
 from components.towers import __main__ as training
-from tests.manifests.reading import BUILDS, ROOT, Document, built, pods, written
+from tests.manifests.reading import BUILDS, ROOT, Document, built, pods, problems, written
 
 WRITTEN = [document for _, document in written()]
 _STORE = (ROOT.parent / "feature_repo/environments/redis/feature_store.yaml").read_text(encoding="utf-8")
@@ -88,14 +89,36 @@ def test_the_secret_has_the_keys_that_tasks_and_servers_read() -> None:
         for item in document["spec"]["data"]
     }
     environment = endpoint_container(one("InferenceService"))["env"]
-    read = {item["valueFrom"]["secretKeyRef"]["key"]: item["name"] for item in environment}
-    assert read == {"milvus-uri": backends.URI, "milvus-token": backends.TOKEN, "redis": REDIS[1]}
-    assert placement._SECRET_ENVIRONMENT.items() <= read.items()
-    assert kept == {*read, "redis-password"}
+    read = {
+        item["valueFrom"]["secretKeyRef"]["key"]: item["name"]
+        for item in environment
+        if "secretKeyRef" in item.get("valueFrom", {})
+    }
+    assert read == {
+        "milvus-uri": backends.URI, "milvus-token": backends.TOKEN, "redis": REDIS[1], "registry": "TOWERLINE_REGISTRY",
+    }  # fmt: skip
+    assert read.items() <= placement._SECRET_ENVIRONMENT.items()
+    assert kept == {"milvus-uri", "milvus-token", "redis", "redis-password"}
     for document in WRITTEN:
-        for name, key in re.findall(r"'secretKeyRef': {'name': '([^']+)', 'key': '([^']+)'", str(document)):
-            assert name == placement.SECRET
-            assert key in kept
+        for reference in secret_references(document):
+            assert reference["name"] == placement.SECRET
+            assert reference["key"] in kept or reference.get("optional")
+
+
+def secret_references(value: Any) -> list[dict[str, Any]]:
+    """Every `secretKeyRef` inside an object."""
+    if isinstance(value, list):
+        return [found for item in value for found in secret_references(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value["secretKeyRef"]] if "secretKeyRef" in value else []
+    return own + [found for item in value.values() for found in secret_references(item)]
+
+
+def test_a_task_has_what_every_feature_environment_names() -> None:
+    stores = (ROOT.parent / "feature_repo/environments").glob("*/feature_store.yaml")
+    named = {name for path in stores for name in re.findall(r"\$\{(\w+)\}", path.read_text(encoding="utf-8"))}
+    assert named - {"TOWERLINE_FEATURE_STORE"} <= set(placement._SECRET_ENVIRONMENT.values())
 
 
 def test_the_guide_makes_the_secret_with_the_same_keys() -> None:
@@ -103,6 +126,17 @@ def test_the_guide_makes_the_secret_with_the_same_keys() -> None:
     keys = set(re.findall(r"--from-(?:literal|file)=([\w-]+)", guide))
     assert {*placement._SECRET_ENVIRONMENT, "redis", "redis-password"} <= keys
     assert f"create secret generic {placement.SECRET}" in guide
+
+
+def test_the_guides_pod_is_valid_and_reaches_the_volume_as_a_task_does() -> None:
+    guide = (ROOT.parent / "docs" / "how-to" / "cluster.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"<<END\n(.+?)\nEND\n", guide, flags=re.DOTALL)
+    pod = yaml.safe_load(text)
+    assert problems(pod) == []
+    assert pod["spec"]["securityContext"]["runAsUser"] == placement._USER
+    (volume,), (container,) = pod["spec"]["volumes"], pod["spec"]["containers"]
+    assert volume["persistentVolumeClaim"]["claimName"] == placement.VOLUME_CLAIM
+    assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": placement.MOUNT_PATH}]
 
 
 def test_milvus_answers_where_the_guide_says() -> None:
@@ -138,6 +172,19 @@ def test_no_probe_ends_a_server_that_still_loads_its_release() -> None:
     assert "initialDelaySeconds" not in container["livenessProbe"]
 
 
+_PROXY_DRAIN = 30
+"""Seconds that Knative's queue proxy waits for late requests before the server is told to end (drainSleepDuration)."""
+
+
+def test_a_server_that_is_told_to_end_has_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Knative takes the request's time limit for the pod's terminationGracePeriodSeconds."""
+    endpoint = one("InferenceService")
+    settings = served_by(endpoint_container(endpoint)["args"], monkeypatch)["settings"]
+    assert settings.drain_seconds > 0
+    ending = _PROXY_DRAIN + settings.drain_seconds + settings.grace_seconds
+    assert endpoint["spec"]["predictor"]["timeout"] >= ending
+
+
 def test_redis_is_ready_when_it_answers_with_its_password() -> None:
     (container,) = pods(one("StatefulSet", "towerline-redis"))[0][1]["containers"]
     shell, option, script = container["readinessProbe"]["exec"]["command"]
@@ -160,6 +207,16 @@ def test_a_built_endpoint_is_started_as_the_server_wants_it(directory: str, monk
     seen = served_by(endpoint_container(endpoint)["args"], monkeypatch)
     assert seen["settings"].role == ("predictor" if "transformer" in endpoint["spec"] else "all")
     assert endpoint["spec"]["predictor"]["minReplicas"] <= endpoint["spec"]["predictor"]["maxReplicas"]
+
+
+@pytest.mark.parametrize("directory", [name for name in BUILDS if "endpoint" in name or "training" in name])
+def test_a_container_has_as_many_threads_as_cores(directory: str) -> None:
+    (document,) = (found for found in built(directory) if pods(found))
+    for _, pod in pods(document):
+        (container,) = pod["containers"]
+        (threads,) = (item for item in container["env"] if item["name"] == "OMP_NUM_THREADS")
+        field = {"resourceFieldRef": {"resource": "limits.cpu"}}
+        assert threads.get("valueFrom") == field or threads["value"] == container["resources"]["limits"]["cpu"]
 
 
 def test_the_transformer_finds_its_predictor_in_what_kserve_appends(

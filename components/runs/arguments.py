@@ -4,13 +4,15 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 MODELS = ("mgdspr", "ueppr", "mmse")
 EXIT_CODES = """exit codes: 0 done, 1 failed, 2 wrong input, setting or path, 3 a gate closed,
 4 the work directory is busy, 5 a dependency does not answer"""
+Command = Callable[..., argparse.ArgumentParser]
+"""Adds a command by its name, its help and its examples; gives the parser that takes its options."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +86,22 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
         return sub
 
+    _running_commands(command)
+    _serving_commands(command)
+    _release_commands(command)
+    _cluster_commands(command)
+    _settings_command(command)
+    completion = commands.add_parser(
+        "completion", help="print shell completion (bash, zsh or tcsh)", description="print shell completion",
+        epilog=_examples(("source <(python pipeline.py completion bash)  # in ~/.bashrc",
+                          "source <(python pipeline.py completion zsh)   # in ~/.zshrc, behind compinit")) + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    return parser
+
+
+def _running_commands(command: Command) -> None:
     run = command(
         "run", "run the whole pipeline on this machine",
         "python pipeline.py run",
@@ -110,6 +128,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     runs.add_argument("run", nargs="?", help="its id, or `latest`")
 
+
+def _serving_commands(command: Command) -> None:
     serve = command(
         "serve", "serve the current release on this machine, with the search page at /",
         "python pipeline.py serve", "python pipeline.py serve --port 9000 --set serving.relevance=false", data=False,
@@ -134,6 +154,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.add_argument("-k", type=int, default=5, help="how many products (default: 5)")
 
+
+def _release_commands(command: Command) -> None:
     upsert = command(
         "upsert", "bring new, changed or deleted products into the served release, without training",
         "python pipeline.py upsert --products new-products.parquet",
@@ -164,6 +186,8 @@ def build_parser() -> argparse.ArgumentParser:
     rollback = command("rollback", "serve an earlier release again", "python pipeline.py rollback")
     rollback.add_argument("release", nargs="?", help="its id (default: the one served before the current one)")
 
+
+def _cluster_commands(command: Command) -> None:
     compile_ = command("compile", "write the pipeline for Kubeflow", "python pipeline.py compile -o pipeline.yaml")
     compile_.add_argument("-o", "--output", type=Path, default=Path("pipeline.yaml"), help="file to write")
     compile_.add_argument("--image", help="the image of every task (default: $TOWERLINE_IMAGE)")
@@ -183,21 +207,14 @@ def build_parser() -> argparse.ArgumentParser:
     _pipeline_arguments(schedule)
     _cluster_arguments(schedule)
 
+
+def _settings_command(command: Command) -> None:
     settings = command(
         "settings", "list the settings of a room, or of all, with their defaults and reasons",
         "python pipeline.py settings towers --model ueppr", "python pipeline.py settings --json",
     )  # fmt: skip
     settings.add_argument("room", nargs="?", help="logs, validation, features, towers, evaluation, index or serving")
     settings.add_argument("--model", default="mgdspr", help="whose towers are meant: mgdspr, ueppr or mmse")
-
-    completion = commands.add_parser(
-        "completion", help="print shell completion (bash, zsh or tcsh)", description="print shell completion",
-        epilog=_examples(("source <(python pipeline.py completion bash)  # in ~/.bashrc",
-                          "source <(python pipeline.py completion zsh)   # in ~/.zshrc, behind compinit")) + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
-    return parser
 
 
 def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:

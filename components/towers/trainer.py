@@ -149,7 +149,9 @@ class Trainer:
 
     def _context(self, step: int) -> StepContext:
         generator = torch.Generator().manual_seed(_mixed(self.settings.seed, step, -1))
-        own = torch.Generator(self.device).manual_seed(_mixed(self.settings.seed, step, self.processes.rank))
+        # Behind the seeds of the dropouts: of one seed, both would draw the same numbers.
+        rank = self.processes.size + self.processes.rank
+        own = torch.Generator(self.device).manual_seed(_mixed(self.settings.seed, step, rank))
         neighbours = self.settings.graph_neighbours if "graph" in self.data.needs else 0
 
         def items(rows: Tensor, exclude_queries: Tensor | None = None) -> ItemBatch:

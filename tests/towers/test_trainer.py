@@ -9,6 +9,7 @@ from components.common.settings import from_overrides
 from components.towers.checkpoints import load_tensors, model_state
 from components.towers.data import load_training_data
 from components.towers.models.mgdspr import MGDSPR, MgdsprSettings
+from components.towers.parallel import World
 from components.towers.trainer import Trainer, TrainingDiverged
 
 from .conftest import SMALL
@@ -137,6 +138,26 @@ def test_a_nan_never_reaches_a_checkpoint_though_its_flag_is_read_now_and_then(d
     tensors, progress = load_tensors(tmp_path / "state.safetensors")
     assert progress["step"] == 4
     assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_every_stream_of_random_numbers_of_a_step_is_its_own(data, size):
+    """Dropouts, shared draws and the draws of each process: no two start alike, in any process or the next step."""
+    streams = []
+    for rank in range(size):
+        trainer = make_trainer(data)
+        trainer.processes = World(rank, size)
+        for step in (4, 5):
+            context, mine = trainer._context(step), []
+            trainer.model.loss = lambda *_, kept=mine: (kept.append(torch.rand(3).tolist()), 1 / 0)
+            trainer.state.step = step
+            with pytest.raises(ZeroDivisionError):
+                trainer._step(trainer._batch(step))
+            streams.append(tuple(mine[0]))
+            streams.append(tuple(torch.rand(3, generator=context.device_generator).tolist()))
+            if rank == 0:  # all processes share this one
+                streams.append(tuple(torch.rand(3, generator=context.generator).tolist()))
+    assert len(set(streams)) == len(streams) == 4 * size + 2
 
 
 def test_losses_of_a_resumed_training_lie_where_the_next_ones_will(data, tmp_path):

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.common.errors import DISK, GateClosed, TowerlineError, disk_trouble
+from components.common.errors import DISK, BadInput, GateClosed, TowerlineError, disk_trouble
 from components.common.files import read_json, write_json
 from components.common.processes import end_with_owner
 from components.common.stopping import exit_code, stoppable, stopped_by
+
+_WRITTEN = {"task", "state", "seconds", "peak_bytes", "reason", "notes", "figures"}
 
 
 @dataclass
@@ -101,5 +103,11 @@ def task_record(name: str) -> Iterator[TaskRecord]:
 
 
 def read_task_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """All task records of a run's folder by task name; empty when none were written."""
-    return {path.stem: read_json(path) for path in sorted((Path(folder) / "tasks").glob("*.json"))}
+    """All task records of a run's folder by task name; one that is damaged is left out, and hides no other."""
+    found = {}
+    for path in sorted((Path(folder) / "tasks").glob("*.json")):
+        with contextlib.suppress(BadInput):
+            body = read_json(path)
+            if isinstance(body, dict) and body.keys() >= _WRITTEN:
+                found[path.stem] = body
+    return found

@@ -75,12 +75,12 @@ def read_record(workdir: Path) -> list[Promotion]:
     path = _path(workdir)
     if not path.exists():
         return []
-    body = read_json(path)
     try:
-        return [Promotion(**entry) for entry in body]
-    except TypeError as error:
+        return [Promotion(**entry) for entry in read_json(path)]
+    except (BadInput, TypeError) as error:
+        reason = str(error).rstrip(".")
         raise BadInput(
-            f"{path} is not a record of promotions: {error}; restore it from a backup or delete it."
+            f"{path} is not a record of promotions: {reason}; restore it from a backup or delete it."
         ) from error
 
 
@@ -132,12 +132,13 @@ def settle(workdir: Path) -> list[Promotion]:
 
 
 def end_stale_canary(workdir: Path) -> None:
-    """Removes `rollout.json` when its stable release is not the served one: it must not come back with a rollback."""
+    """Removes `rollout.json` when its stable release is not the served one: it must not come back with a rollback.
+
+    One that cannot be read goes too, so that no rollback waits until somebody has mended it.
+    """
     path = rollout_path(workdir)
-    if path.exists():
-        rollout = read_json(path)
-        if not isinstance(rollout, dict) or rollout.get("stable") != current_release_id(workdir):
-            path.unlink()
+    if path.exists() and _rollout(path).get("stable") != current_release_id(workdir):
+        path.unlink()
 
 
 def _settle_pointer(workdir: Path) -> list[Promotion]:
@@ -166,13 +167,21 @@ def _move_pointer(workdir: Path, release_id: str) -> None:
 
 
 def read_rollout(workdir: Path) -> dict[str, Any]:
-    """The rollout; an empty one (`canary` None) when none was started or another release is served by now."""
+    """The rollout; an empty one (`canary` None) without a readable one, or when another release is served by now."""
     served = current_release_id(workdir)
     path = rollout_path(workdir)
-    rollout = read_json(path) if path.exists() else {}
-    if not isinstance(rollout, dict) or rollout.get("stable") != served:
+    rollout = _rollout(path) if path.exists() else {}
+    if rollout.get("stable") != served:
         return {"stable": served, "canary": None, "percent": 0}
     return rollout
+
+
+def _rollout(path: Path) -> dict[str, Any]:
+    """What a rollout's file holds; nothing where that cannot be read."""
+    with contextlib.suppress(TowerlineError):
+        if isinstance(found := read_json(path), dict):
+            return found
+    return {}
 
 
 def _path(workdir: Path) -> Path:

@@ -26,6 +26,13 @@ def test_a_task_leaves_its_state_notes_and_figures(run_folder):
     assert (saved["state"], saved["notes"], saved["figures"]) == ("done", ["one sentence."], {"rows": 3})
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"state": "done"}'])
+def test_a_damaged_record_hides_no_other(run_folder, text):
+    with task_record("load_log"):
+        (run_folder / "tasks" / "validate_logs.json").write_text(text)
+    assert list(read_task_records(run_folder)) == ["load_log"]
+
+
 def test_a_failed_task_keeps_its_sentence(run_folder):
     with pytest.raises(BadInput), task_record("load_log"):
         raise BadInput("table products lacks column title.")

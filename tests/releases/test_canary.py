@@ -168,3 +168,12 @@ def test_promoting_a_stopped_canary_is_a_closed_gate(workdir, blessings, command
     rollout_path(workdir).write_text(json.dumps(body))
     assert command("--promote")[0] == 3
     assert "3 % failed." in command()[1]
+
+
+@pytest.mark.parametrize("text", ["", '{"stable": ', "[1]"])
+def test_a_damaged_file_of_a_canary_holds_up_no_rollback(workdir, blessings, text):
+    promote(workdir, B, **blessings(B))
+    rollout_path(workdir).write_text(text)
+    assert read_rollout(workdir)["canary"] is None
+    assert rollback(workdir) == A
+    assert not rollout_path(workdir).exists()

@@ -196,8 +196,9 @@ def test_the_list_shows_every_release_with_its_state(workdir, make, blessings):
     assert rows[0]["simulated"] is True
 
 
-def test_an_unreadable_record_is_named(workdir, make, blessings):
+@pytest.mark.parametrize("text", ['[{"who": 1}]', "[{", "3"])
+def test_an_unreadable_record_is_named_with_what_to_do(workdir, make, blessings, text):
     served_in_order(workdir, make, blessings, A)
-    (workdir / "releases" / "promoted.json").write_text('[{"who": 1}]')
-    with pytest.raises(BadInput, match=r"promoted\.json is not a record of promotions"):
+    (workdir / "releases" / "promoted.json").write_text(text)
+    with pytest.raises(BadInput, match=r"promoted\.json is not a record of promotions: .*restore it from a backup"):
         list_releases(workdir)

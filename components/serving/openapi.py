@@ -8,6 +8,7 @@ from components.serving.requests import ACTIONS
 from components.serving.settings import ServingSettings
 
 _TEXT = {"type": "string", "minLength": 1, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+_MOMENT = {"type": "integer", "minimum": 0, "description": "microseconds since 1970"}
 
 
 def describe(app: FastAPI, settings: ServingSettings) -> None:
@@ -54,10 +55,31 @@ def _instances(settings: ServingSettings) -> dict[str, Any]:
         "release": short,
         "relevance": {"type": "boolean", "default": True},
         "record": {"type": "boolean", "default": True},
+        "history": _history(settings),
+        "now": _MOMENT,
     }
     instance = {"type": "object", "required": ["query"], "properties": fields, "additionalProperties": False}
     items = {"type": "array", "minItems": 1, "maxItems": settings.max_instances, "items": instance}
     return {"type": "object", "required": ["instances"], "properties": {"instances": items}}
+
+
+def _history(settings: ServingSettings) -> dict[str, Any]:
+    def items(kind: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "array", "maxItems": settings.max_history, "items": kind}
+
+    ids, moments = items({**_TEXT, "maxLength": settings.max_id_bytes}), items(_MOMENT)
+    names = {"type": "string", "enum": list(ACTIONS)}
+    numbers = {"type": "integer", "minimum": 1, "maximum": len(ACTIONS)}
+    fields = {
+        "product_ids": ids,
+        "actions": items({"oneOf": [names, numbers]}),
+        "timestamps": moments,
+        "queries": items({**_TEXT, "maxLength": settings.max_query_bytes}),
+        "query_timestamps": moments,
+        "bought_product_ids": ids,
+        "bought_timestamps": moments,
+    }
+    return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 def _events(settings: ServingSettings) -> dict[str, Any]:

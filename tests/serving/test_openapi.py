@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from components.serving.requests import FILTER_FIELDS, HISTORY_FIELDS, INSTANCE_FIELDS
 from tests.serving.conftest import RunningServer
 
 
@@ -14,6 +15,15 @@ from tests.serving.conftest import RunningServer
 def schema(server: RunningServer) -> Any:
     schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is a development dependency")
     return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+def test_the_description_has_every_field_that_a_search_may_have(server: RunningServer) -> None:
+    with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=30) as answer:
+        body = json.load(answer)["paths"]["/v1/models/{model_name}:predict"]["post"]["requestBody"]
+    fields = body["content"]["application/json"]["schema"]["properties"]["instances"]["items"]["properties"]
+    assert set(fields) == set(INSTANCE_FIELDS)
+    assert set(fields["filter"]["properties"]) == set(FILTER_FIELDS)
+    assert set(fields["history"]["properties"]) == set(HISTORY_FIELDS)
 
 
 OPERATIONS = [

@@ -20,6 +20,15 @@ _FREE = {"IntstrIntOrString": (int, str), "ResourceQuantity": (int, float, str),
 _QUANTITY = re.compile(r"^\d+(\.\d+)?(m|[kMGTPE]i?)?$")
 
 
+_UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "": 1}
+
+
+def quantity(text: str) -> float:
+    """A quantity such as 4Gi as a number; KeyError for a unit that memory has not."""
+    number, unit = re.fullmatch(r"([\d.]+)(\w*)", text).groups()  # type: ignore[union-attr]
+    return float(number) * _UNITS[unit]
+
+
 def faults(value: Any, kind: str, models: list[Any], path: str = "") -> list[str]:
     """A sentence for every field that `kind` does not have or that has another type."""
     container = re.fullmatch(r"(list|dict)(?:\(str, (.+)\)|\[(.+)\])", kind)

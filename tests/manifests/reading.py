@@ -34,6 +34,13 @@ def written() -> list[tuple[str, Document]]:
     return found
 
 
+def one(kind: str, name: str = "towerline", documents: list[Document] | None = None) -> Document:
+    """The one object of this kind and name, among those as written where no others are given."""
+    among = [document for _, document in written()] if documents is None else documents
+    (found,) = (document for document in among if (document["kind"], document["metadata"]["name"]) == (kind, name))
+    return found
+
+
 @functools.cache
 def _build(directory: str) -> str:
     return subprocess.run(

@@ -65,6 +65,8 @@ def _budget_breaches(document: Document) -> list[str]:
         return ["pods of a PyTorchJob are counted by its workers alone"]
     if component == "endpoint" and (spec.get("maxUnavailable", 0) < 1 or "minAvailable" in spec):
         return ["a node with the only server cannot be drained"]
+    if component == "endpoint" and spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+        return ["a server that never gets ready holds up a node"]
     return []
 
 
@@ -208,6 +210,7 @@ BREACHES: list[tuple[str, Callable[[Document], object], str]] = [
     ("Milvus", lambda d: d["spec"]["components"].pop("podLabels"), "components: a sidecar"),
     ("Milvus", lambda d: d["spec"]["dependencies"]["etcd"]["inCluster"]["values"].pop("podLabels"), "etcd: a sidecar"),
     ("PodDisruptionBudget", lambda d: d["spec"].update(maxUnavailable=0), "cannot be drained"),
+    ("PodDisruptionBudget", lambda d: d["spec"].pop("unhealthyPodEvictionPolicy"), "never gets ready"),
     ("PodDisruptionBudget", lambda d: _of_training(d).update(minAvailable="100%"), "by its workers alone"),
 ]
 

@@ -1,54 +1,22 @@
-"""What code and manifests both name is named the same: claim, path, secret keys, users, ports, commands."""
+"""What code and manifests both name is named the same: claim, path, image, secret keys, users, commands."""
 
 import re
-import subprocess
-from pathlib import Path
+import tomllib
 from typing import Any
 
 import pytest
 import yaml
 
 from components import placement
-from components.common.settings import from_overrides
 from components.image import IMAGE
 from components.index import backends
-from components.runs.commands import build_parser
-from components.runs.schedule import six_field_cron
-from components.serving import __main__ as serving
-from components.serving.settings import ServingSettings
 from components.towers import __main__ as training
-from tests.manifests.reading import BUILDS, ROOT, Document, built, pods, problems, written
+from pipeline import TRAINING
+from tests.manifests.reading import BUILDS, ROOT, built, one, pod_labels, pods, problems, written
 
 WRITTEN = [document for _, document in written()]
 _STORE = (ROOT.parent / "feature_repo/environments/redis/feature_store.yaml").read_text(encoding="utf-8")
 REDIS = re.search(r"\$\{(TOWERLINE_REDIS)\}", _STORE)
-
-
-def one(kind: str, name: str = "towerline", documents: list[Document] | None = None) -> Document:
-    (found,) = [
-        document
-        for document in documents or WRITTEN
-        if (document["kind"], document["metadata"]["name"]) == (kind, name)
-    ]
-    return found
-
-
-def endpoint_container(document: Document, part: str = "predictor") -> Document:
-    (container,) = document["spec"][part]["containers"]
-    return container
-
-
-def served_by(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the server's own command line makes of a container's arguments."""
-    seen: dict[str, Any] = {}
-
-    def serve(workdir: Path, release: Any, host: Any, port: Any, settings: Any, announce: Any) -> None:
-        own = from_overrides(ServingSettings, {**settings, "host": host, "port": str(port)})
-        seen.update(workdir=workdir, release=release, settings=own, announce=announce)
-
-    monkeypatch.setattr(serving, "serve", serve)
-    assert serving.main(arguments) == 0
-    return seen
 
 
 def test_the_claim_and_its_mount_path_are_those_of_the_tasks() -> None:
@@ -80,6 +48,19 @@ def test_our_image_runs_as_the_user_of_the_tasks() -> None:
     assert seen == 5
 
 
+def test_every_build_runs_the_one_image_of_this_version() -> None:
+    version = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"towerline-python:{version}" == IMAGE
+    named = {
+        container["image"]
+        for directory in BUILDS
+        for document in built(directory)
+        for _, pod in pods(document)
+        for container in pod["containers"]
+    }
+    assert {image for image in named if "towerline" in image} == {f"registry.example.com/{IMAGE}"}
+
+
 def test_the_secret_has_the_keys_that_tasks_and_servers_read() -> None:
     assert REDIS is not None
     kept = {
@@ -88,7 +69,7 @@ def test_the_secret_has_the_keys_that_tasks_and_servers_read() -> None:
         if document["kind"] == "ExternalSecret" and document["spec"]["target"]["name"] == placement.SECRET
         for item in document["spec"]["data"]
     }
-    environment = endpoint_container(one("InferenceService"))["env"]
+    environment = one("InferenceService")["spec"]["predictor"]["containers"][0]["env"]
     read = {
         item["valueFrom"]["secretKeyRef"]["key"]: item["name"]
         for item in environment
@@ -144,71 +125,6 @@ def test_milvus_answers_where_the_guide_says() -> None:
     assert f"http://{one('Milvus')['metadata']['name']}-milvus:19530" in guide
 
 
-def test_the_endpoint_is_started_as_the_server_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    container = endpoint_container(one("InferenceService"))
-    assert container["command"] == ["python", "-m", "components.serving"]
-    seen = served_by(container["args"], monkeypatch)
-    settings = seen["settings"]
-    assert (str(seen["workdir"]), seen["release"]) == (placement.MOUNT_PATH, None)
-    assert (settings.host, settings.role, settings.environment) == ("0.0.0.0", "all", "redis")
-    assert [port["containerPort"] for port in container["ports"]] == [settings.port]
-    writable = [m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")]
-    assert any(seen["announce"].is_relative_to(path) for path in writable)
-    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": settings.port}
-
-
-def test_the_endpoint_is_a_knative_service_whatever_kserve_begins_with() -> None:
-    annotations = one("InferenceService")["metadata"]["annotations"]
-    assert annotations["serving.kserve.io/deploymentMode"] == "Serverless"
-
-
-def test_no_probe_ends_a_server_that_still_loads_its_release() -> None:
-    endpoint = one("InferenceService")
-    container = endpoint_container(endpoint)
-    deadline = int(endpoint["metadata"]["annotations"]["serving.knative.dev/progress-deadline"].removesuffix("s"))
-    startup = container["startupProbe"]
-    assert deadline * 0.9 < startup["periodSeconds"] * startup["failureThreshold"] < deadline
-    assert startup["httpGet"] == container["livenessProbe"]["httpGet"]
-    assert "initialDelaySeconds" not in container["livenessProbe"]
-
-
-_PROXY_DRAIN = 30
-"""Seconds that Knative's queue proxy waits for late requests before the server is told to end (drainSleepDuration)."""
-
-
-def test_a_server_that_is_told_to_end_has_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Knative takes the request's time limit for the pod's terminationGracePeriodSeconds."""
-    endpoint = one("InferenceService")
-    settings = served_by(endpoint_container(endpoint)["args"], monkeypatch)["settings"]
-    assert settings.drain_seconds > 0
-    ending = _PROXY_DRAIN + settings.drain_seconds + settings.grace_seconds
-    assert endpoint["spec"]["predictor"]["timeout"] >= ending
-
-
-def test_redis_is_ready_when_it_answers_with_its_password() -> None:
-    (container,) = pods(one("StatefulSet", "towerline-redis"))[0][1]["containers"]
-    shell, option, script = container["readinessProbe"]["exec"]["command"]
-    assert (shell, option) == ("sh", "-c")
-    (password,) = [
-        item["name"] for item in container["env"] if item["valueFrom"]["secretKeyRef"]["key"] == "redis-password"
-    ]
-    assert f'REDISCLI_AUTH="${password}" redis-cli ping' in script
-
-
-def test_the_schedule_compiles_with_as_many_accelerators_as_its_settings_say() -> None:
-    assert int(one("ConfigMap", "towerline-schedule")["data"][placement.ACCELERATORS]) == 0
-    (container,) = pods(one("CronJob", "towerline-schedule"))[0][1]["containers"]
-    assert {"configMapRef": {"name": "towerline-schedule"}} in container["envFrom"]
-
-
-@pytest.mark.parametrize("directory", [name for name in BUILDS if "endpoint" in name])
-def test_a_built_endpoint_is_started_as_the_server_wants_it(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = one("InferenceService", documents=built(directory))
-    seen = served_by(endpoint_container(endpoint)["args"], monkeypatch)
-    assert seen["settings"].role == ("predictor" if "transformer" in endpoint["spec"] else "all")
-    assert endpoint["spec"]["predictor"]["minReplicas"] <= endpoint["spec"]["predictor"]["maxReplicas"]
-
-
 @pytest.mark.parametrize("directory", [name for name in BUILDS if "endpoint" in name or "training" in name])
 def test_a_container_has_as_many_threads_as_cores(directory: str) -> None:
     (document,) = (found for found in built(directory) if pods(found))
@@ -219,47 +135,23 @@ def test_a_container_has_as_many_threads_as_cores(directory: str) -> None:
         assert threads.get("valueFrom") == field or threads["value"] == container["resources"]["limits"]["cpu"]
 
 
-def test_the_transformer_finds_its_predictor_in_what_kserve_appends(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """KServe appends three options to a transformer's arguments; the real shell script is run with them."""
-    endpoint = one("InferenceService", documents=built("overlays/production/endpoint-split"))
-    command = endpoint_container(endpoint, "transformer")["command"]
-    assert "args" not in endpoint_container(endpoint, "transformer")
-    recorder = tmp_path / "python"
-    recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    recorder.chmod(0o755)
-    appended = ["--model_name", "towerline", "--predictor_host", "towerline-predictor.shop", "--http_port", "8080"]
-    done = subprocess.run(
-        [*command, *appended], capture_output=True, text=True, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    )
-    words = done.stdout.splitlines()
-    assert words[:2] == ["-m", "components.serving"]
-    settings = served_by(words[2:], monkeypatch)["settings"]
-    assert (settings.role, settings.predictor_url) == ("transformer", "http://towerline-predictor.shop")
+def test_a_task_waits_for_as_long_as_its_training_job_may_run() -> None:
+    job = one("PyTorchJob", "towerline-train")["spec"]
+    assert job["runPolicy"]["activeDeadlineSeconds"] <= TRAINING.minutes * 60
+    assert {part["restartPolicy"] for part in job["pytorchReplicaSpecs"].values()} == {"OnFailure"}
+
+
+def test_the_volume_is_handed_to_the_group_of_the_tasks() -> None:
+    assert pods(one("Job", "towerline-workdir"))[0][1]["securityContext"]["fsGroup"] == placement._USER
 
 
 @pytest.mark.parametrize("directory", ["overlays/dev", "overlays/production"])
-def test_the_schedules_command_is_one_that_the_command_line_takes(directory: str) -> None:
-    documents = built(directory)
-    (container,) = pods(one("CronJob", "towerline-schedule", documents))[0][1]["containers"]
-    values = {**one("ConfigMap", "towerline-schedule", documents)["data"], "NAMESPACE": "shop"}
-    words = [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], text) for text in container["args"]]
-    options = build_parser().parse_args(words)
-    assert (options.command, options.action) == ("schedule", "set")
-    assert options.image == container["image"]
-    assert options.namespace == "shop"
-    assert options.data == "" or options.data.startswith(placement.MOUNT_PATH)
-    assert six_field_cron(options.cron).split()[0] == "0"
-
-
-def test_the_schedules_token_is_where_its_command_reads_it() -> None:
-    pod = pods(one("CronJob", "towerline-schedule"))[0][1]
-    (container,) = pod["containers"]
-    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "token"]
-    (token,) = [v for v in pod["volumes"] if v["name"] == "token"]
-    path = f"{mount['mountPath']}/{token['projected']['sources'][0]['serviceAccountToken']['path']}"
-    assert f'TOWERLINE_KFP_TOKEN="$(cat {path})"' in container["command"][2]
+def test_a_budget_stands_before_every_kind_of_pod_that_a_drain_may_hurt(directory: str) -> None:
+    budgets = [d["spec"]["selector"]["matchLabels"] for d in built(directory) if d["kind"] == "PodDisruptionBudget"]
+    guarded = {budget["app.kubernetes.io/component"] for budget in budgets}
+    kinds = ("InferenceService", "PyTorchJob")
+    labelled = [labels for d in WRITTEN if d["kind"] in kinds for _, labels in pod_labels(d)]
+    assert guarded == {labels["app.kubernetes.io/component"] for labels in labelled}
 
 
 def test_the_training_jobs_processes_call_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,10 +175,3 @@ def test_the_guide_puts_the_manifests_where_the_tasks_look_for_them() -> None:
     for name in ("endpoint.yaml", "training-job.yaml"):
         assert f"--from-file={name}" in guide
         assert f"{placement.MANIFESTS_PATH}/{name}" in guide
-
-
-def test_the_deployer_may_do_what_deploying_does_and_nothing_else() -> None:
-    role = one("Role", "towerline-deployer")
-    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"inferenceservices"}
-    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"create", "get", "update", "delete"}
-    assert one("InferenceService")["metadata"]["name"] in role["rules"][1]["resourceNames"]

@@ -1,8 +1,11 @@
 """The house's own rules: data flows down the rooms, platforms stay in their rooms, importing a room is cheap."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,21 @@ def test_components_are_thin():
             if isinstance(node, ast.FunctionDef):
                 statements = [item for item in node.body if not isinstance(item, ast.Import | ast.ImportFrom)]
                 assert len(statements) <= 8, f"{path.relative_to(ROOT)}: {node.name} holds logic"
+
+
+def test_what_is_imported_is_declared():
+    """A package that another one happens to bring along may be gone, or another, with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [name for names in (project["dependencies"], *project["optional-dependencies"].values()) for name in names]
+    declared = {re.split(r"[\[<>=]", name)[0].lower().replace("_", "-") for name in wanted}
+    files = [ROOT / "pipeline.py", *(ROOT / "components").rglob("*.py"), *(ROOT / "feature_repo").rglob("*.py")]
+    packages = {name.split(".")[0] for path in files for name in imported(path)}
+    others = packages - sys.stdlib_module_names - {"components", "feature_repo", "pipeline"}
+    assert others
+    providers = packages_distributions()
+    by = {name: {it.lower().replace("_", "-") for it in providers.get(name, [name])} for name in others}
+    missing = {name for name in others if not by[name] & declared}
+    assert missing == set()
 
 
 def test_nothing_is_loaded_that_can_run_code():

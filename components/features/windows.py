@@ -1,7 +1,7 @@
 """The behaviour windows of a shopper at one moment, cut from the history at read time.
 
-ONE rule, used in training, in evaluation and in serving: `behaviour_windows` for one shopper, `cut_windows` for many
-shoppers held in ragged arrays. The first calls the second.
+ONE rule, used in training, in evaluation and in serving: `cut_windows`, for many shoppers held in ragged arrays.
+`behaviour_windows` gives what it cuts for one shopper by name, to read and to compare.
 
 Windows follow MGDSPR (Taobao, KDD 2021, section 3.1; lengths in section 5): real-time R, the latest clicks; short-term
 S, the clicks before R within 10 days; long-term L, what lies before S within a month, one sequence per action. R and S

@@ -25,6 +25,8 @@ MANIFESTS_PATH = "/etc/towerline"
 ACCELERATORS = "TOWERLINE_ACCELERATORS"
 """Environment variable with the number of accelerators of a training task, read when the pipeline is compiled."""
 _USER = 10001
+_STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""What keeps an autoscaler from moving a task half-way to save a node."""
 
 
 def accelerators() -> int | None:
@@ -50,7 +52,7 @@ class Needs:
 
 
 def place(task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
-    """Gives a task its resources, its time limit, the shared volume, its run's id and a non-root user."""
+    """Gives a task resources, a time limit, the shared volume, its run's id, a non-root user and a node to stay on."""
     task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu)
     task.set_memory_request(needs.memory).set_memory_limit(needs.memory)
     if needs.accelerators:
@@ -61,6 +63,8 @@ def place(task: dsl.PipelineTask, needs: Needs) -> dsl.PipelineTask:
     kubernetes.set_timeout(task, needs.minutes * 60)
     kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
     kubernetes.use_field_path_as_env(task, "TOWERLINE_RUN_ID", "metadata.labels['pipeline/runid']")
+    for name, value in _STAYS.items():
+        kubernetes.add_pod_annotation(task, name, value)
     if needs.secrets:
         kubernetes.use_secret_as_env(task, SECRET, _SECRET_ENVIRONMENT, optional=True)
     if needs.manifests:

@@ -135,10 +135,12 @@ def test_a_container_has_as_many_threads_as_cores(directory: str) -> None:
         assert threads.get("valueFrom") == field or threads["value"] == container["resources"]["limits"]["cpu"]
 
 
-def test_a_task_waits_for_as_long_as_its_training_job_may_run() -> None:
+def test_a_training_job_is_given_its_time_and_left_on_its_nodes() -> None:
     job = one("PyTorchJob", "towerline-train")["spec"]
     assert job["runPolicy"]["activeDeadlineSeconds"] <= TRAINING.minutes * 60
-    assert {part["restartPolicy"] for part in job["pytorchReplicaSpecs"].values()} == {"OnFailure"}
+    for part in job["pytorchReplicaSpecs"].values():
+        assert part["restartPolicy"] == "OnFailure"
+        assert part["template"]["metadata"]["annotations"] == placement._STAYS
 
 
 def test_the_volume_is_handed_to_the_group_of_the_tasks() -> None:

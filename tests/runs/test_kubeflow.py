@@ -9,6 +9,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from components import placement
 from components.common.code import code_fingerprint
 from components.common.errors import BadSetting, NotFound, Unavailable
 from components.image import IMAGE
@@ -111,6 +112,7 @@ def test_every_task_has_resources_a_time_limit_a_volume_and_a_user(tmp_path):
         assert {"resourceCpuLimit", "resourceMemoryLimit"} <= set(executor["container"]["resources"]), name
         assert {"activeDeadlineSeconds", "pvcMount", "securityContext", "fieldPathAsEnv"} <= set(kubernetes[name]), name
         assert kubernetes[name]["securityContext"]["runAsNonRoot"], name
+        assert kubernetes[name]["podMetadata"]["annotations"] == placement._STAYS, name
     assert "accelerator" not in executors["exec-train-towers"]["container"]["resources"]
 
 

@@ -81,7 +81,7 @@ class FaissEngine:
     def __post_init__(self) -> None:
         # FAISS ships stubs of its C++ side only; its Python side takes keyword arguments and numpy arrays.
         self._faiss: Any = importlib.import_module("faiss")
-        self._threads = os.cpu_count() or 1
+        self._threads = usable_cores()
         self._exact = ExactEngine(self.vectors)
 
     def search(self, queries: np.ndarray, k: int, rows: np.ndarray | None = None) -> list[Found]:
@@ -117,6 +117,12 @@ class FaissEngine:
         return faiss.SearchParameters(**chosen)
 
 
+def usable_cores() -> int:
+    """Threads for large work: OMP_NUM_THREADS where it is set, since a container has fewer cores than its node."""
+    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(stated) if stated.isdigit() and int(stated) else os.cpu_count() or 1
+
+
 def padded(vectors: np.ndarray) -> np.ndarray:
     """Vectors [n, d] filled with zeros up to a multiple of 16 columns: quantised kernels are ten times faster on it."""
     missing = -vectors.shape[1] % 16
@@ -145,7 +151,7 @@ def build_faiss(vectors: np.ndarray, description: str, seed: int = 17) -> Any:
     import faiss
 
     data = padded(vectors)
-    faiss.omp_set_num_threads(1 if len(data) < _SMALL else os.cpu_count() or 1)
+    faiss.omp_set_num_threads(1 if len(data) < _SMALL else usable_cores())
     index = faiss.index_factory(data.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
         sample = max(10_000, 64 * getattr(index, "nlist", 1))

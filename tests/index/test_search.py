@@ -1,5 +1,6 @@
 """Search in memory: exact, in a fixed order, and complete behind a filter."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,15 @@ from components.index.codes import CODE_COLUMNS, NO_PRICE
 from components.index.filters import Filter
 from components.index.products import Products, with_scalars
 from components.index.ranking import rank
-from components.index.resident import ExactEngine, FaissEngine, build_faiss, factory, open_engine, recall_against
+from components.index.resident import (
+    ExactEngine,
+    FaissEngine,
+    build_faiss,
+    factory,
+    open_engine,
+    recall_against,
+    usable_cores,
+)
 from components.index.search import open_search
 from tests.index.fakes import text_vector
 
@@ -110,6 +119,13 @@ def test_an_index_of_other_vectors_is_refused(clustered, tmp_path):
 def searcher(shop):
     with open_search(shop[2]) as opened:
         yield opened
+
+
+@pytest.mark.parametrize(("stated", "cores"), [("3", 3), ("2,1", 2), ("", 8), ("0", 8), ("many", 8)])
+def test_a_container_uses_the_cores_it_was_given(monkeypatch, stated, cores):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    assert usable_cores() == cores
 
 
 def test_each_query_has_its_own_filter(searcher):

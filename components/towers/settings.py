@@ -57,7 +57,7 @@ class TowerSettings:
     epochs: int = setting(5, "at most; early stopping may end before")
     batch_size: int = setting(512, "examples a step over all processes; 256 in MGDSPR, at double the cost")
     learning_rate: float = setting(0.03, "rate of Adagrad; 0.1 in MGDSPR, whose start of 0.1 makes first steps short")
-    adagrad_initial: float = setting(1e-4, "first sum of squares of Adagrad; TensorFlow has 0.1, slow for small logs")
+    adagrad_initial: float = setting(1e-4, "first sum of squares of Adagrad; TensorFlow: 0.1; inner products want 1e-7")
     optimiser: str = setting("adagrad", "adagrad (MGDSPR), or adam with lazy updates of embedding rows")
     clip_norm: float = setting(3.0, "gradient norm above which gradients are scaled down; MGDSPR's value")
     negatives: int = setting(2_048, "random products that all examples of a batch share as negatives")

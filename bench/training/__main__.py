@@ -5,14 +5,14 @@
 Each measurement is a process of its own on this machine's cores, one after the other, so that its memory is its own.
 Ratios are of processor time, which neighbours on a machine distort less than the clock.
 
-On the sample marketplace (simulated, 5,000 products, tables of a million rows), each process by itself with `--only`,
-`OMP_NUM_THREADS=1` and 2 to 12 steps, on a machine that was busy otherwise, in examples a core second: MGDSPR 1,700
-against 174 written plainly (9.8 times), UEPPR 1,149 against 66 (17.5), MMSE 1,375 against 220 (6.2); measured before
-softmax and bags became one step of the gradient each. Since then, with the negatives of a search scored once, bare
-towers reach 23,700, 31,000, 29,200 and 33,200 (40 steps) in turns with 12,900, 17,000, 15,600 and 16,100 of TensorFlow
-Recommenders 0.7.7 on the same core, the other one nearly idle: 1.8, 1.8, 1.9 and 2.1 times; 2 was aimed at. Memory
-beside tables: MGDSPR 1,197 MB beside 495, UEPPR (Adam) 940 beside 251, MMSE 1,117 beside 495, bare towers 989 beside
-491.
+On the sample marketplace (simulated, 5,000 products, tables of a million rows), on an otherwise idle machine, each
+process by itself with `--only`, `OMP_NUM_THREADS=1` and pinned to one core, 12 steps of ours and 4 written plainly, in
+examples a core second: MGDSPR 1,825 against 188 written plainly (9.7 times), UEPPR 1,456 against 78 (18.7), MMSE 1,449
+against 237 (6.1). Bare towers, 40 steps, beside TensorFlow Recommenders 0.7.7: 34,200, 34,500 and 38,500 beside 18,200,
+18,300 and 17,600, 1.9, 1.9 and 2.2 times; 2 was aimed at. Unpinned the peer takes both cores and pays for it: 2.1 to
+2.9 times by the core second in seven turns, ours with one thread; by the clock, both with two threads, 1.4 and 1.8
+times. Memory beside tables: MGDSPR 1,286 MB beside 495, UEPPR (Adam) 983 to 1,066 beside 251, which is 3.9 to 4.2
+times, MMSE 1,129 beside 495, bare towers 989 beside 491.
 """
 
 from __future__ import annotations

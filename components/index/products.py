@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.common.errors import BadInput, NotFound
+from components.index.codes import TEXT_FIELDS
 from components.index.store import SCALARS
 
 SHOWN = ("product_id", "title", "brand", "category", "shop_id", "price", "rating", "country", "in_stock", "attributes")
@@ -44,7 +45,7 @@ class Products:
     @cached_property
     def absent(self) -> frozenset[str]:
         """The fields of a filter that no product has a value of: filtering by one leaves nothing."""
-        kept = {"brand": "brand", "category": "category_1", "shop_id": "shop", "country": "country"}
+        kept = {**TEXT_FIELDS, "category": "category_1"}
         found = {name for name, column in kept.items() if not self.columns[column].any()}
         if not (self.columns["price"] >= 0).any():
             found |= {"price_min", "price_max"}

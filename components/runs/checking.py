@@ -15,8 +15,8 @@ def check_log(
     `LogSettings` and `ValidationSettings`.
 
     Returns {"open", "reason", "rows": {table: {"in", "good", "quarantined"}}, "alarms": [names], "quarantine",
-    "report"}; the last two are paths. Raises BadInput, BadSetting, NotFound, and
-    WorkdirBusy while another check writes there.
+    "report"}; the last two are paths. Raises BadInput, BadSetting, NotFound, and WorkdirBusy while another check writes
+    there.
     """
     from components.logs.step import load_log
     from components.validation.step import run

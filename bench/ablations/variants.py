@@ -41,7 +41,8 @@ class _Hinge(nn.Module):
 
     def forward(self, queries: Tensor, positives: Tensor, negatives: Negatives, **inputs: Any) -> Tensor:
         """The loss of one batch, a scalar."""
-        inputs.pop("generator", None)
+        for name in ("generator", "search"):  # of the softmax alone
+            inputs.pop(name, None)
         return self.hinge(queries, positives, negatives, **inputs)
 
 

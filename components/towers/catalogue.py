@@ -73,8 +73,8 @@ class Catalogue:
             graph = Ragged(index, chosen.offsets)
             graph_text = {unit: bags.take(distinct) for unit, bags in self.graph_text.items()}
         return ItemBatch(
-            ids=self.ids[rows],
-            codes=self.codes[rows],
+            ids=self.ids.index_select(0, rows),
+            codes=self.codes.index_select(0, rows),
             text={unit: bags.take(rows) for unit, bags in self.text.items()},
             fields={name: bags.take(rows) for name, bags in self.fields.items()},
             location=None

@@ -41,10 +41,10 @@ class Adagrad(Optimizer):
                     continue
                 rows, values = _rows(gradient)
                 total = state["sum"].index_select(0, rows).addcmul_(values, values)  # [U, d]
-                state["sum"].index_copy_(0, rows, total)
+                _write(state["sum"], rows, total)
                 # Rows are distinct: writing them is faster than adding to them.
                 moved = parameter.index_select(0, rows).addcdiv_(values, total.sqrt_().add_(1e-10), value=-rate)
-                parameter.index_copy_(0, rows, moved)
+                _write(parameter, rows, moved)
 
 
 class LazyAdam(Optimizer):
@@ -86,11 +86,11 @@ class LazyAdam(Optimizer):
                     if rows is None:
                         state[name].copy_(value)
                     else:
-                        state[name].index_copy_(0, rows, value)
+                        _write(state[name], rows, value)
                 if rows is None:
                     parameter.add_(change.reshape(parameter.shape), alpha=-rate)
                 else:
-                    parameter.index_copy_(0, rows, parameter.index_select(0, rows).add_(change, alpha=-rate))
+                    _write(parameter, rows, parameter.index_select(0, rows).add_(change, alpha=-rate))
 
 
 def coalesce(parameters: Iterable[Tensor]) -> None:
@@ -133,3 +133,11 @@ def _rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Row numbers [U] and values [U, d] of a sparse gradient."""
     gradient = gradient.coalesce()
     return gradient.indices()[0], gradient.values()
+
+
+def _write(table: Tensor, rows: Tensor, values: Tensor) -> None:
+    """Puts values [U, d] into distinct rows [U] of a table; in memory by NumPy, which copies whole rows."""
+    if table.device.type == "cpu":
+        table.detach().numpy()[rows.numpy()] = values.numpy()
+    else:
+        table.index_copy_(0, rows, values)

@@ -87,12 +87,12 @@ class Ragged:
     def take(self, rows: Tensor) -> Ragged:
         """Rows in the given order (repeats allowed), values int64; no Python loop."""
         found = self.places(rows)
-        return Ragged(self.values[found.values].long(), found.offsets)
+        return Ragged(self.values.index_select(0, found.values).long(), found.offsets)
 
     def places(self, rows: Tensor) -> Ragged:
         """Where in `values` the values of `take(rows)` lie, for what is aligned with them."""
-        starts = self.offsets[rows]  # [r]
-        lengths = self.offsets[rows + 1] - starts  # [r]
+        starts = self.offsets.index_select(0, rows)  # [r]
+        lengths = self.offsets.index_select(0, rows + 1) - starts  # [r]
         offsets = torch.zeros(rows.shape[0] + 1, dtype=torch.int64, device=rows.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
         total = int(offsets[-1])
@@ -105,7 +105,7 @@ class Ragged:
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         shift = torch.repeat_interleave(self.offsets[1:] - lengths - offsets[:-1], lengths)
         positions = torch.arange(int(offsets[-1]), device=self.offsets.device) + shift
-        return Ragged(self.values[positions], offsets)
+        return Ragged(self.values.index_select(0, positions), offsets)
 
     def pad(self, width: int = 0) -> Padded:
         """Left-aligned rows of the longest length (at least 1, at least `width`), zeros behind the end."""

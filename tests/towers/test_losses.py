@@ -5,6 +5,7 @@ import importlib
 import math
 import pkgutil
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import components.towers.losses
 import components.towers.negatives
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import IN_BATCH, UNIFORM, Negatives
-from components.towers.losses.masks import allowed, searches
+from components.towers.losses.fused_softmax import fused_softmax
+from components.towers.losses.masks import allowed
 from components.towers.losses.mixed_hard_negatives import MixedHardNegatives
 from components.towers.losses.multi_part_hinge import MultiPartHinge
 from components.towers.losses.pairwise_hinge import PairwiseHinge
@@ -285,26 +287,22 @@ SIDE_BY_SIDE = torch.tensor([0, 0, 1, 1, 1])
 """The query vector of each example."""
 
 
-@pytest.mark.parametrize(
-    ("same_item", "extra", "expected"),
-    [
-        (True, [[1, 4], [1, 4], [4, 1], [4, 1], [4, 9]], [0, 0, 1, 1, 2]),
-        (True, [[9, -1], [9, -1], [1, 4], [1, 4], [1, 4]], [0, 1, 2, 2, 2]),
-        (True, None, [0, 1, 2, 3, 3]),
-        (False, None, [0, 0, 1, 1, 1]),
-    ],
-)
-def test_the_negatives_of_a_search_are_scored_once_where_its_examples_mask_alike(data, same_item, extra, expected):
-    own, extra = torch.tensor([1, 4, 1, 4, 4]), None if extra is None else torch.tensor(extra)
-    first, search = searches(data["q"][SIDE_BY_SIDE], own, extra, same_item)
-    assert search.tolist() == expected
-    assert first.tolist() == [expected.index(number) for number in range(expected[-1] + 1)]
-    loss, found = SampledSoftmax(0.7, mask_same_item=same_item), []
+@pytest.mark.parametrize("search", [None, torch.tensor([7, 7, 3, 3, 3])])
+@pytest.mark.parametrize("same_item", [True, False])
+def test_the_negatives_of_a_search_are_scored_once_for_all_its_examples(data, same_item, search):
+    own, extra = torch.tensor([1, 4, 4, 9, 1]), torch.tensor([[1, 4, -1]] * 2 + [[4, 9, 1]] * 3)
+    loss, found, scored = SampledSoftmax(0.7, mask_same_item=same_item), [], []
     for fused in (True, False):
         leaves = [data["q"].clone().requires_grad_(), data["n"].vectors.clone().requires_grad_()]
         given = (leaves[0][SIDE_BY_SIDE], data["p"], replace(data["n"], vectors=leaves[1]), own, extra)
-        value = loss(*given, None, data["weights"]) if fused else softmax_loss(*loss.logits(*given), data["weights"])
+        with patch("components.towers.losses.sampled_softmax.fused_softmax", side_effect=fused_softmax) as step:
+            if fused:
+                value = loss(*given, None, data["weights"], search)
+            else:
+                value = softmax_loss(*loss.logits(*given), data["weights"])
+        scored += [len(call.args[0]) for call in step.call_args_list]
         found.append([value.detach(), *torch.autograd.grad(value, leaves)])
+    assert scored == [5 if search is None else 2]
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
 

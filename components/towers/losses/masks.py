@@ -58,28 +58,6 @@ def hidden(
     return _places(negatives.item_index, torch.cat(own, dim=1))
 
 
-def searches(
-    queries: Tensor, positive_index: Tensor | None, extra_positives: Tensor | None, same_item: bool
-) -> tuple[Tensor, Tensor]:
-    """Neighbouring examples of one query vector and one mask, taken together: the first example of each such search,
-    int64 [R], and the search of each example, int64 [B].
-
-    A batch holds the examples of a search side by side, with one vector [d] in `queries` [B, d] and the same masked
-    products: what its negatives score is the same for all of them. Other arguments as of `hidden`.
-    """
-    new = torch.ones(queries.shape[0], dtype=torch.bool, device=queries.device)  # [B]
-    new[1:] = queries.diff(dim=0).abs().amax(1) != 0  # faster than a reduction of booleans
-    if extra_positives is not None:
-        new[1:] |= (extra_positives[1:] != extra_positives[:-1]).any(1)
-    if same_item and positive_index is not None:
-        own = positive_index[1:] != positive_index[:-1]  # [B - 1] the masks differ in the example's own positive
-        if extra_positives is not None:  # unless these name it too
-            named = (extra_positives == positive_index.unsqueeze(1)).any(1)  # [B]
-            own &= ~(named[1:] & named[:-1])
-        new[1:] |= own
-    return torch.nonzero(new).squeeze(1), new.cumsum(0) - 1
-
-
 def _places(items: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """(row b, place m) of every `items[m]` int64 [M] that is one of `wanted[b]` int64 [B, E].
 

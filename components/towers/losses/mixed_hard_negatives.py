@@ -84,12 +84,14 @@ class MixedHardNegatives(nn.Module):
         positive_log_q: Tensor | None = None,
         weights: Tensor | None = None,
         generator: torch.Generator | None = None,
+        search: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
         if self.count == 0:
             return self.softmax(
-                query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q, weights
-            )
+                query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q, weights,
+                search,
+            )  # fmt: skip
         positive, negative = self.softmax.logits(
             query_vectors, positive_vectors, negatives, positive_index, extra_positives, positive_log_q
         )  # [B], [B, M]

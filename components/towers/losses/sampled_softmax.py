@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from components.common.errors import BadInput, BadSetting
 from components.towers.interfaces import Negatives
 from components.towers.losses.fused_softmax import fused_softmax
-from components.towers.losses.masks import allowed, hidden, searches
+from components.towers.losses.masks import allowed, hidden
 from components.towers.losses.scores import InnerProduct, Score
 
 
@@ -37,6 +37,10 @@ class SampledSoftmax(nn.Module):
         | extra_positives | int64 [B, E], -1 padded | further positives of the request, masked as well |
         | positive_log_q | [B] | `log_q` of the positives; None leaves them uncorrected |
         | weights | [B] | weight of each example, e.g. orders above clicks; None is 1 |
+        | search | int64 [B] | a number for each search, its examples side by side; None: each has its own |
+
+    Examples of one search have one query vector and the same `extra_positives`, all of their positives among them, so
+    that what its negatives score is computed once.
 
     Returns a scalar: the weighted mean over the batch.
 
@@ -47,8 +51,7 @@ class SampledSoftmax(nn.Module):
     Relations:
         - `PairwiseHinge` compares one pair at a time: the same scores, slower convergence (MGDSPR figure 5).
         - `MixedHardNegatives` adds interpolated negatives to this denominator.
-        - Cost: one product [R, d] x [d, M] and a matrix [R, M], R the searches whose examples stand side by side; no
-          [B, M, d] is built.
+        - Cost: one product [R, d] x [d, M] and a matrix [R, M], R the number of searches; no [B, M, d] is built.
 
     Example:
         >>> loss = SampledSoftmax(temperature=2.0)
@@ -105,10 +108,11 @@ class SampledSoftmax(nn.Module):
         extra_positives: Tensor | None = None,
         positive_log_q: Tensor | None = None,
         weights: Tensor | None = None,
+        search: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch, a scalar; see the class for shapes."""
         if self._fusable(query_vectors, negatives):
-            first, search = searches(query_vectors, positive_index, extra_positives, self.mask_same_item)  # [R], [B]
+            first, search = _first_of_each(search, query_vectors)  # [R], [B]
             own, others = (None if rows is None else rows[first] for rows in (positive_index, extra_positives))
             return fused_softmax(
                 query_vectors.index_select(0, first) / self.temperature, negatives.vectors,
@@ -129,6 +133,14 @@ class SampledSoftmax(nn.Module):
         full = queries.dtype == negatives.vectors.dtype and queries.dtype in (torch.float32, torch.float64)
         corrected = not self.log_q_correction or negatives.log_q is not None
         return self.score.linear and corrected and full and not torch.is_autocast_enabled(queries.device.type)
+
+
+def _first_of_each(search: Tensor | None, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """The first example of each search, int64 [R], and the search of each example counted from 0, int64 [B]."""
+    new = torch.ones(queries.shape[0], dtype=torch.bool, device=queries.device)  # [B]
+    if search is not None:
+        new[1:] = search[1:] != search[:-1]
+    return torch.nonzero(new).squeeze(1), new.cumsum(0) - 1
 
 
 def softmax_loss(positive: Tensor, negative: Tensor, weights: Tensor | None = None) -> Tensor:

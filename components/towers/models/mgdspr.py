@@ -26,6 +26,7 @@ from components.towers.parts.query_unit import QueryUnit, SegmentMean
 from components.towers.parts.rates import table_and_dense_groups, with_own_rate
 from components.towers.parts.title_axes import start_vectors, title_axes
 from components.towers.parts.tokens import TokenTable
+from components.towers.parts.unit_length import unit_length
 from components.towers.settings import TEXT_VECTORS, TowerSettings
 from components.towers.sharding import id_table
 from components.towers.text import ONE_OR_MORE_UNITS, UNITS
@@ -227,6 +228,7 @@ class MGDSPR(nn.Module):
             extra_positives=batch.extra_positives,
             weights=batch.weights,
             generator=context.device_generator,
+            search=batch.request,
         )  # fmt: skip
         return StepLoss(total, {"softmax": total.detach()})
 
@@ -247,4 +249,4 @@ class MGDSPR(nn.Module):
         return vectors if self.item_side is None else vectors + self.item_side(batch)
 
     def _scored(self, vectors: Tensor) -> Tensor:
-        return nn.functional.normalize(vectors, dim=-1, eps=1e-6) if self.score == "cosine" else vectors
+        return unit_length(vectors) if self.score == "cosine" else vectors

@@ -39,6 +39,7 @@ from components.towers.parts.query_unit import ROWS, QueryUnit
 from components.towers.parts.rates import table_and_dense_groups
 from components.towers.parts.shopper import ShopperEncoder
 from components.towers.parts.tokens import TokenTable
+from components.towers.parts.unit_length import unit_length
 from components.towers.settings import TEXT_VECTORS
 from components.towers.sharding import id_table
 
@@ -107,7 +108,7 @@ class MMSE(nn.Module):
 
     def query(self, batch: QueryBatch) -> Tensor:
         """One vector a request, [B, d], or [B, d + s] if concatenated."""
-        own = _unit(self.rows(batch).mean(1)) if self.fusion == "multi_vector" else self.rows(batch)
+        own = unit_length(self.rows(batch).mean(1)) if self.fusion == "multi_vector" else self.rows(batch)
         return with_text(self.pretrained, own, batch.text_vectors, "query")
 
     def rows(self, batch: QueryBatch) -> Tensor:
@@ -118,12 +119,12 @@ class MMSE(nn.Module):
         if self.shopper is not None and batch.behaviour is not None:
             shopper = self.to_shopper(self.shopper(batch.behaviour))  # [B, s]
         if self.fusion == "multi_vector":
-            vectors = _unit(self.to_text(rows[:, : len(ROWS) - 1]))  # [B, 5, d]
-            return vectors if shopper is None else torch.cat([vectors, _unit(shopper).unsqueeze(1)], dim=1)
+            vectors = unit_length(self.to_text(rows[:, : len(ROWS) - 1]))  # [B, 5, d]
+            return vectors if shopper is None else torch.cat([vectors, unit_length(shopper).unsqueeze(1)], dim=1)
         text = self.to_text(rows[:, -1])  # [B, d]
         if self.fusion == "none" or shopper is None:
-            return _unit(text if shopper is None else text + self.shopper_weight * shopper)
-        return torch.cat([_unit(text), self.shopper_weight * _unit(shopper)], dim=1)  # [B, d + s]
+            return unit_length(text if shopper is None else text + self.shopper_weight * shopper)
+        return torch.cat([unit_length(text), self.shopper_weight * unit_length(shopper)], dim=1)  # [B, d + s]
 
     def item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
         """Vectors [M, d], or [M, d + s] if concatenated; with a salt (training) ids are dropped."""
@@ -135,11 +136,11 @@ class MMSE(nn.Module):
             described = described + self.item_side(batch)
         text = self.to_text(described)  # [M, d]
         if self.shopper is None:
-            return _unit(text)
+            return unit_length(text)
         candidate = self.to_shopper(self.shopper.candidates(batch, salt, self.settings.id_dropout))  # [M, s]
         if self.fusion == "concatenate":
-            return torch.cat([_unit(text), _unit(candidate)], dim=1)
-        return _unit(text + self.shopper_weight * candidate)
+            return torch.cat([unit_length(text), unit_length(candidate)], dim=1)
+        return unit_length(text + self.shopper_weight * candidate)
 
     def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
         """`L_retrieval + ranking_weight * L_ranking` over the mined items of each request."""
@@ -204,7 +205,3 @@ class MMSE(nn.Module):
         if self.shopper is not None:
             tables.append(self.shopper.fields.codes)
         return table_and_dense_groups(self, tables, self.settings.dense_rate)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return nn.functional.normalize(vectors, dim=-1, eps=1e-6)

@@ -46,6 +46,7 @@ from components.towers.parts.rates import table_and_dense_groups
 from components.towers.parts.scalars import QuantileTransform
 from components.towers.parts.text_transformer import TitleTransformer
 from components.towers.parts.tokens import TokenTable
+from components.towers.parts.unit_length import unit_length
 from components.towers.settings import TEXT_VECTORS
 
 SOURCES = (UNIFORM, IN_BATCH, DYNAMIC_HARD)
@@ -137,10 +138,10 @@ class UEPPR(nn.Module):
         return with_text(self.pretrained, self._item(batch, salt), batch.text_vectors, "item")
 
     def _query(self, batch: QueryBatch) -> Tensor:
-        return nn.functional.normalize(self.query_user(batch), dim=-1, eps=1e-6)
+        return unit_length(self.query_user(batch))
 
     def _item(self, batch: ItemBatch, salt: int | None = None) -> Tensor:
-        return nn.functional.normalize(self.product(batch, salt), dim=-1, eps=1e-6)
+        return unit_length(self.product(batch, salt))
 
     def loss(self, batch: TrainingBatch, context: StepContext) -> StepLoss:
         """Multi-part hinge over the sources of negatives whose weight is above 0 at this step."""

@@ -10,6 +10,7 @@ from components.towers.examples import Examples
 from components.towers.interfaces import Negatives
 from components.towers.losses.sampled_softmax import SampledSoftmax
 from components.towers.parts.minilm import WIDTH
+from components.towers.parts.unit_length import unit_length
 from components.towers.ragged import Ragged
 from components.towers.settings import TowerSettings
 
@@ -44,7 +45,7 @@ class PretrainedBlock(nn.Module):
         """own [R, d], text [R, w] -> [R, d + w]; side: "query" or "item"."""
         mapped = _mapped(text, self.get_buffer(f"{side}_map"))
         joined = torch.cat([own, self.weight**0.5 * mapped.to(own.dtype)], dim=-1)
-        return nn.functional.normalize(joined, dim=-1, eps=1e-6) if self.cosine else joined
+        return unit_length(joined) if self.cosine else joined
 
     def fit(self, catalogue: Catalogue, examples: Examples, steps: int, seed: int) -> None:
         """Fits both maps by `steps` of sampled softmax over engaged products, those of the batch and random ones.
@@ -85,7 +86,7 @@ class PretrainedBlock(nn.Module):
 
 def _mapped(text: Tensor, linear: Tensor) -> Tensor:
     """`unit((I + linear) text)` of each row, [R, w]; zero for zero."""
-    return nn.functional.normalize(text + text @ linear.T, dim=-1, eps=1e-6)
+    return unit_length(text + text @ linear.T)
 
 
 def pretrained_block(settings: TowerSettings, cosine: bool) -> PretrainedBlock | None:

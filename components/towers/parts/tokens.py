@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from components.towers.ragged import Bags, Padded, Ragged
@@ -113,9 +114,20 @@ class _BagSum(torch.autograd.Function):
 
 def _holders(bags: Ragged) -> tuple[Tensor, Tensor]:
     """Every token of the bags in ascending order, int64 [N], and the bag that holds it, [N]."""
-    pairs = bags.values.long() << 32 | bags.row_of_value  # NumPy sorts numbers faster than torch ranks them
-    pairs = torch.from_numpy(np.sort(pairs.numpy())) if pairs.device.type == "cpu" else pairs.sort().values
-    return pairs >> 32, pairs & 0xFFFFFFFF
+    tokens, holders = bags.values.long(), bags.row_of_value
+    order = _ascending(tokens.numpy()) if tokens.device.type == "cpu" else tokens.sort(stable=True).indices
+    return tokens.index_select(0, order), holders.index_select(0, order)
+
+
+def _ascending(numbers: NDArray[np.int64]) -> Tensor:
+    """Where the numbers [N], 0 or more, stand in ascending order, int64 [N]; equal ones as they come.
+
+    By 16 bits at a time, which NumPy sorts by counting: half the time of any comparison of int64.
+    """
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    for shift in range(16, int(numbers.max(initial=0)).bit_length(), 16):
+        order = order[np.argsort((numbers[order] >> shift).astype(np.uint16), kind="stable")]
+    return torch.from_numpy(order)
 
 
 def _bag_sums(vectors: Tensor, values: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from bench.ablations.random_walk import RandomWalkScorer
 from bench.ablations.tables import Configuration
@@ -63,8 +65,8 @@ def open_world(examples: Path, truth: str, settings: EvaluationSettings) -> Worl
 def run(configuration: Configuration, seed: int, world: World, out: Path) -> Path:
     """Trains and measures once, unless `out` holds this very run already; returns the folder of the run.
 
-    The folder holds result.json (settings, curve, seconds, means) and searches.parquet: one row a test search and
-    slice, a column a metric.
+    The folder holds result.json (settings, curve, seconds, means), searches.parquet (one row a test search and slice, a
+    column a metric) and, of trained towers, vectors.safetensors. A row that boosts another one reads its vectors.
     """
     folder = out / configuration.name / f"seed-{seed}"
     made_of = {
@@ -75,16 +77,19 @@ def run(configuration: Configuration, seed: int, world: World, out: Path) -> Pat
         before = read_json(folder / "result.json")
         if all(before.get(name) == value for name, value in made_of.items()):
             return folder
-    curve: list[dict[str, Any]] = []
-    facts: dict[str, Any] = {}
+    vectors: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"curve": []}
     if configuration.model == "bm25":
         titles = [title or "" for title in world.test.catalogue["title"].to_pylist()]
         scorer: Scorer = Bm25Scorer(titles, world.test.queries)
     elif configuration.model == "random_walk":
         product_ids = world.test.catalogue["product_id"].to_pylist()
         scorer = RandomWalkScorer(world.examples / "graph.parquet", product_ids, world.test.queries)
+    elif configuration.boosts:
+        scorer, facts["boosting"] = _boosted(out / configuration.boosts / f"seed-{seed}", world)
     else:
-        scorer, curve, facts = _trained(configuration, seed, world)
+        vectors, facts = _trained(configuration, seed, world)
+        scorer = VectorScorer(vectors["queries"], vectors["items"])
     measured = measure(scorer, world.test, world.slices, world.good, world.settings)
     with staged_directory(folder) as staging:
         tables = []
@@ -94,14 +99,15 @@ def run(configuration: Configuration, seed: int, world: World, out: Path) -> Pat
             tables.append(pa.table(own | {name: np.asarray(values, np.float64) for name, values in columns.items()}))
         pq.write_table(pa.concat_tables(tables, promote_options="default"), staging / "searches.parquet")
         means = {name: _mean(values) for name, values in measured.values["all"].items()}
-        body = {**made_of, "simulated": world.test.simulated, "means": means, "curve": curve, **facts}
-        write_json(staging / "result.json", body)
+        if vectors:
+            save_file(vectors, staging / "vectors.safetensors")
+        write_json(staging / "result.json", {**made_of, "simulated": world.test.simulated, "means": means, **facts})
     return folder
 
 
-def _trained(
-    configuration: Configuration, seed: int, world: World
-) -> tuple[Scorer, list[dict[str, Any]], dict[str, Any]]:
+def _trained(configuration: Configuration, seed: int, world: World) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The vectors of the test searches and the products, and of the validation searches that led to a purchase with
+    what was bought, as pairs of rows; and what is said of the training."""
     kind = find_model(configuration.model)
     settings = from_overrides(kind.Settings, configuration.settings | {"seed": str(seed)})
     device = pick_device(settings)
@@ -112,15 +118,20 @@ def _trained(
     model.to(device)
     state = Trainer(model, data, settings, device).run()
     neighbours = settings.graph_neighbours if "graph" in data.needs else 0
-    items = item_vectors(model, data.catalogue, device, neighbours).cpu().numpy()
-    examples = _test_examples(world.test, data, settings)
-    rows = torch.arange(len(examples))
-    queries = query_vectors(model, examples, data.catalogue, data.needs, rows, device).cpu().numpy()
-    facts = {"best_step": state.best_step, "steps": state.step, "seconds": round(state.seconds, 1)}
-    facts["best_validation"] = state.best
-    if configuration.boost:
-        queries, items, facts["boosting"] = _boosted(model, data, queries, items, world, device)
-    return VectorScorer(queries, items), state.curve, facts
+    owner, stages = data.validation.listed.row_of_value, data.validation.stages
+    later, search = owner[stages == 4].unique(return_inverse=True)
+
+    def asked(examples: Examples, rows: Tensor) -> np.ndarray:
+        return query_vectors(model, examples, data.catalogue, data.needs, rows, device).cpu().numpy()
+
+    vectors = {
+        "items": item_vectors(model, data.catalogue, device, neighbours).cpu().numpy(),
+        "queries": asked(_test_examples(world.test, data, settings), torch.arange(len(world.test))),
+        "later_queries": asked(data.validation, later),
+        "later_bought": torch.stack([search, data.validation.listed.values[stages == 4].long()], dim=1).numpy(),
+    }
+    facts = {"curve": state.curve, "best_step": state.best_step, "steps": state.step, "best_validation": state.best}
+    return vectors, facts | {"seconds": round(state.seconds, 1)}
 
 
 def _test_examples(test: TestSet, data: TrainingData, settings: Any) -> Examples:
@@ -134,22 +145,20 @@ def _test_examples(test: TestSet, data: TrainingData, settings: Any) -> Examples
         )
 
 
-def _boosted(
-    model: Any, data: TrainingData, queries: np.ndarray, items: np.ndarray, world: World, device: torch.device
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Vectors with quality features appended, their weights found on the purchases of the validation searches."""
-    searches, stages = data.validation, data.validation.stages
-    owner = searches.listed.row_of_value
-    rows = owner[stages == 4].unique()
-    bought = [searches.listed.values[(owner == row) & (stages == 4)].numpy() for row in rows]
+def _boosted(towers: Path, world: World) -> tuple[Scorer, dict[str, Any]]:
+    """The vectors of a trained row with quality features appended, their weights found on the purchases of the
+    validation searches; and what is said of the search for them."""
+    vectors = load_file(towers / "vectors.safetensors")
+    queries, items = vectors["queries"], vectors["items"]
+    search, product = vectors["later_bought"].T
+    bought = [product[search == number] for number in range(len(vectors["later_queries"]))]
     quality = Quality.learn(world.test.catalogue)
     features = quality.features(world.test.catalogue)
-    asked = query_vectors(model, searches, data.catalogue, data.needs, rows, device).cpu().numpy()
-    found = tune_boosting(asked, items, features, quality, bought, IndexSettings())
+    found = tune_boosting(vectors["later_queries"], items, features, quality, bought, IndexSettings())
     if not found.on:
-        return queries, items, found.report
+        return VectorScorer(queries, items), found.report
     weights = np.tile(found.weights, (len(queries), 1))
-    return np.hstack([queries, weights]), np.hstack([items, features]), found.report
+    return VectorScorer(np.hstack([queries, weights]), np.hstack([items, features])), found.report
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], pa.Table]:

@@ -17,12 +17,15 @@ BASELINES = ("bm25", "random_walk")
 
 @dataclass(frozen=True)
 class Configuration:
-    """One row: `name` is "group.row", `model` a model, variant or baseline, `settings` its overrides as strings."""
+    """One row: `name` is "group.row", `model` a model, variant or baseline, `settings` its overrides as strings.
+
+    boosts: the row whose towers it takes, to find weights of product quality for them; "" for a row of its own.
+    """
 
     name: str
     model: str
     settings: dict[str, str]
-    boost: bool = False
+    boosts: str = ""
 
     @property
     def trained(self) -> bool:
@@ -54,10 +57,12 @@ def read_configurations(groups: list[str], overrides: dict[str, str], path: Path
     for group in groups:
         table = body[group]
         for name, own in table["rows"].items():
-            merged = {**table.get("common", {}), **own}
-            model, boost = merged.pop("model", table["model"]), merged.pop("boost", False)
+            boosts = own.get("boosts", "")
+            merged = {**table.get("common", {}), **(table["rows"][boosts] if boosts else own)}
+            model = merged.pop("model", table["model"])
             settings = {key: _text(value) for key, value in merged.items()} | overrides
-            rows.append(Configuration(f"{group}.{name}", model, settings if model not in BASELINES else {}, boost))
+            whose = f"{group}.{boosts}" if boosts else ""
+            rows.append(Configuration(f"{group}.{name}", model, settings if model not in BASELINES else {}, whose))
     return rows
 
 

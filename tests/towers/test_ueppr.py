@@ -223,6 +223,16 @@ def test_a_log_without_shoppers_places_and_graph_still_trains(tmp_path):
     assert bool(torch.isfinite(loss))
 
 
+def test_code_tables_and_the_numbers_of_cells_are_settings(folder):
+    model, data, settings = build(folder, codes="false", location_cells="3,7")
+    assert not model.product.codes
+    assert [len(table.weight) for table in model.product.location.tables] == [4, 8]
+    loss, *_ = step_of(model, data, settings, step=10)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(table.weight.grad is not None for table in model.product.location.tables)
+
+
 def test_attention_falls_on_the_shops_of_real_time_clicks(folder):
     model, data, _ = build(folder)
     requests = query_batch(data.train, data.catalogue, torch.arange(20), data.needs)
@@ -266,7 +276,13 @@ def test_generating_queries_needs_the_graph(folder):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("score", "inner_product"), ("thresholds", "0.5,0.6"), ("end_weights", "1,2"), ("text_encoder", "t5")],
+    [
+        ("score", "inner_product"),
+        ("thresholds", "0.5,0.6"),
+        ("end_weights", "1,2"),
+        ("text_encoder", "t5"),
+        ("location_cells", "50,0"),
+    ],
 )
 def test_settings_without_sense_are_named(name, value):
     with pytest.raises(BadSetting, match=name):

@@ -37,7 +37,7 @@ from components.towers.negatives.linear_schedule import LinearSchedule
 from components.towers.negatives.processes import gathered
 from components.towers.negatives.uniform import Uniform
 from components.towers.parts.graph import GraphBranch
-from components.towers.parts.location import CELLS, LocationEncoder
+from components.towers.parts.location import LocationEncoder
 from components.towers.parts.pretrained_block import PretrainedBlock, fit_text, pretrained_block, with_text
 from components.towers.parts.product_encoder import ProductEncoder, code_tables
 from components.towers.parts.query_generation import pretrain
@@ -80,10 +80,11 @@ class UEPPR(nn.Module):
         self.settings, self.schema, self.score = settings, schema, settings.score
         width, sparse, units = settings.dimension, settings.sparse_gradients, settings.text_units
         tokens = TokenTable(schema.tokens, width, settings.token_weights == "idf", sparse)
-        tables = code_tables(schema.codes, {LEAF: "leaf", BRAND: "brand", SHOP: "shop"}, width, sparse)
+        coded = {LEAF: "leaf", BRAND: "brand", SHOP: "shop"} if settings.codes else {}
+        tables = code_tables(schema.codes, coded, width, sparse)
         place = None
         if settings.location and schema.has.get("locations"):
-            place = LocationEncoder(settings.location_width, schema.codes["country"], CELLS)
+            place = LocationEncoder(settings.location_width, schema.codes["country"], settings.location_cells)
         self.query_user = QueryUserEncoder(
             tokens, units, settings.word_unit, tables.get(SHOP), settings.hidden, settings.heads,
             settings.history_layers, users=bool(schema.has.get("users")), location=place,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from components.common.settings import setting
 from components.towers.fields import TOKEN_GROUPS
+from components.towers.parts.location import CELLS
 from components.towers.settings import TowerSettings
 from components.towers.text import ONE_OR_MORE_UNITS, UNITS
 
@@ -24,11 +25,13 @@ class UepprSettings(TowerSettings):
         ("stems", "stem_bigrams", "character_3grams"), "units of queries and titles; UEPPR: words, bigrams, trigrams"
     )
     groups: tuple[str, ...] = setting(TOKEN_GROUPS, "token groups of a product beside its title")
+    codes: bool = setting(True, "a learned vector for each leaf category, brand and shop")
     history_layers: int = setting(1, "layers of the event transformer; UEPPR's value, 0 leaves the shopper out")
     graph: bool = setting(True, "queries that led to a product, as a feature of it")
     graph_gradient: bool = setting(False, "train through the graph; UEPPR stops the gradient, or it over-fits")
     graph_dropout: float = setting(0.3, "share of products that train without their graph, as new ones are")
     location: bool = setting(True, "location cells and country of shoppers and products")
+    location_cells: tuple[int, ...] = setting(CELLS, "numbers of K-means cells; fewer suit a log of few places")
     location_width: int = setting(16, "width of a location vector; the paper names none")
     scalars: bool = setting(True, "quantiles of price, rating, reviews and sales, and of the shopper's numbers")
     text_encoder: str = setting("none", "transformer over the title: none or transformer; +0.6 % of recall for UEPPR")
@@ -53,6 +56,8 @@ class UepprSettings(TowerSettings):
         self.require(self.text_encoder in ("none", "transformer"), "text_encoder", "none or transformer")
         self.require(self.dimension % self.heads == 0, "heads", f"a divisor of the dimension {self.dimension}")
         self.require(len(self.thresholds) == 4, "thresholds", "four numbers: click, favourite, cart, order")
+        cells = self.location_cells
+        self.require(bool(cells) and min(cells) >= 1, "location_cells", "one or more numbers of 1 or more")
         for name in ("start_weights", "end_weights"):
             weights = getattr(self, name)
             self.require(len(weights) == 3 and min(weights) >= 0, name, "three numbers of 0 or more")

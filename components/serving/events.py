@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from components.serving.errors import BadRequest
-from components.serving.requests import ACTIONS, as_object, optional_text, parse_query, show
+from components.serving.requests import ACTIONS, as_object, optional_text, parse_query, refuse_coarser, show
 from components.serving.settings import ServingSettings
 
 FIELDS = ("user_id", "product_id", "action", "query", "timestamp")
 _DAY_US = 86_400_000_000
-_LEAST_US = 10_000_000_000_000  # as microseconds in April 1970, as milliseconds in 2286: what lies below counts these
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,7 @@ def _timestamp(value: Any, label: str, now: int) -> int:
         return now
     moment: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        if 0 < value < _LEAST_US:
-            raise BadRequest(f"{label} counts microseconds since 1970; {value} looks like seconds or milliseconds.")
+        refuse_coarser(value, label)
         moment = value
     elif isinstance(value, str) and len(value) <= 64:
         try:

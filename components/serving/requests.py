@@ -22,6 +22,8 @@ ACTIONS = {"click": 1, "favourite": 2, "cart": 3, "order": 4}
 HISTORY_FIELDS = (
     "product_ids", "actions", "timestamps", "queries", "query_timestamps", "bought_product_ids", "bought_timestamps",
 )  # fmt: skip
+_LEAST_US = 10_000_000_000_000
+"""As microseconds in April 1970, as milliseconds in 2286: what lies below counts these, or seconds."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,14 @@ def _number(value: Any, label: str, low: float, high: float) -> float | None:
 def _moment(value: Any, label: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 7_258_118_400_000_000:
         raise BadRequest(f"{label} must be whole microseconds since 1970, not {show(value)}.")
+    refuse_coarser(value, label)
     return value
+
+
+def refuse_coarser(moment: int, label: str) -> None:
+    """Raises BadRequest for a number that counts seconds or milliseconds: as microseconds it would be of early 1970."""
+    if 0 < moment < _LEAST_US:
+        raise BadRequest(f"{label} counts microseconds since 1970; {moment} looks like seconds or milliseconds.")
 
 
 def _action(value: Any, label: str) -> int:

@@ -15,6 +15,7 @@ INFER, RETRIEVE = "/v2/models/query-tower/infer", "/v2/models/retrieval/infer"
 EVENTS = "/v1/events"
 JSON = {"content-type": "application/json"}
 DEEP = 100_000
+MOMENT = 1_700_000_000_000_000
 
 
 def instances(*items: Any) -> dict[str, Any]:
@@ -120,6 +121,7 @@ BODIES: list[tuple[str, str, Any]] = [
     ("relevance a text", PREDICT, instances({"query": "lamp", "relevance": "no"})),
     ("record a number", PREDICT, instances({"query": "lamp", "record": 0})),
     ("now negative", PREDICT, instances({"query": "lamp", "now": -1})),
+    ("now in milliseconds", PREDICT, instances({"query": "lamp", "now": MOMENT // 1000})),
     ("now beyond time", PREDICT, instances({"query": "lamp", "now": 2**63})),
     # filter
     ("filter a text", PREDICT, instances({"query": "lamp", "filter": "brand == 'x'"})),
@@ -146,11 +148,12 @@ BODIES: list[tuple[str, str, Any]] = [
     # history
     ("history a list", PREDICT, instances({"query": "lamp", "history": ["p1"]})),
     ("history with unequal lists", PREDICT, instances({"query": "lamp", "history": {"product_ids": ["p1"]}})),
-    ("history with an unknown action", PREDICT, with_history(["p"], ["stare"], [1])),
-    ("history with action 9", PREDICT, with_history(["p"], [9], [1])),
+    ("history with an unknown action", PREDICT, with_history(["p"], ["stare"], [MOMENT])),
+    ("history with action 9", PREDICT, with_history(["p"], [9], [MOMENT])),
     ("history at no time", PREDICT, with_history(["p"], [1], ["now"])),
-    ("history without end", PREDICT, with_history(["p"] * 2000, [1] * 2000, [1] * 2000)),
-    ("history of numbers", PREDICT, with_history([1], [1], [1])),
+    ("history in seconds", PREDICT, with_history(["p"], [1], [MOMENT // 1_000_000])),
+    ("history without end", PREDICT, with_history(["p"] * 2000, [1] * 2000, [MOMENT] * 2000)),
+    ("history of numbers", PREDICT, with_history([1], [1], [MOMENT])),
     # explain
     ("explain nothing", EXPLAIN, {}),
     ("explain two", EXPLAIN, instances({"query": "lamp"}, {"query": "shoe"})),

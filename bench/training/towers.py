@@ -26,8 +26,8 @@ def measure(
     """Trains `steps` steps of `model` with token and id tables of at least `rows` rows.
 
     Returns examples_per_second, examples_per_core_second (processor time of all threads, which a busy machine distorts
-    less), table_megabytes (tables alone), memory_megabytes (what training added to the process
-    at its peak: tables, optimiser state, gradients, batches).
+    less), table_megabytes (tables alone), held_megabytes (tables and what the optimiser keeps), memory_megabytes (what
+    training added to the process at its peak: what it holds, gradients, batches).
     """
     kind = model_class(model)
     dense = {"sparse_gradients": "false"} if how.dense else {}
@@ -43,9 +43,11 @@ def measure(
         trainer._step(trainer._batch(step))
         trainer.state.step += 1
     tables = sum(table.weight.nbytes for table in trainer.model.modules() if isinstance(table, torch.nn.Embedding))
+    kept = sum(value.nbytes for state in trainer.optimiser.state.values() for value in state.values())
     return {
         **watch.rates(steps * trainer.batches.size),
         "table_megabytes": tables / 2**20,
+        "held_megabytes": (tables + kept) / 2**20,
         "memory_megabytes": peak_megabytes() - before,
     }
 

@@ -25,6 +25,7 @@ from components.towers.interfaces import ItemBatch, QueryBatch
 from components.towers.modelfiles import write_model
 from components.towers.models import model_class
 from components.towers.parallel import world
+from components.towers.repeatable import repeatable
 from components.towers.settings import TowerSettings
 from components.towers.sharding import block_of, whole_state
 from components.towers.trainer import Trainer, TrainingState, pick_device
@@ -59,7 +60,7 @@ def run(examples: Path, out: Path, model: str, settings: str = "", checkpoints: 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = pick_device(chosen)
-    with task_record("train_towers") as record, world(device.type) as processes:
+    with task_record("train_towers") as record, world(device.type) as processes, repeatable(device):
         if device.type == "cuda" and processes.size > 1:
             device = torch.device("cuda", processes.local_rank)
         texts = Path(checkpoints) / "title_vectors" if checkpoints else None

@@ -25,6 +25,7 @@ from components.towers.interfaces import ItemBatch, StepContext, TrainingBatch
 from components.towers.moving import to_device
 from components.towers.optimisers import build_optimiser, clip_gradients, coalesce
 from components.towers.parallel import World, same_everywhere, sum_gradients
+from components.towers.repeatable import repeatable
 from components.towers.settings import TowerSettings
 from components.towers.sharded_checkpoints import load_state, save_state
 from components.towers.sharding import ShardedTable, sharded_tables
@@ -99,6 +100,11 @@ class Trainer:
 
     def run(self) -> TrainingState:
         """Trains to the end or to the early stop. Raises TrainingDiverged."""
+        with repeatable(self.device):
+            self._run()
+        return self.state
+
+    def _run(self) -> None:
         self._resume()
         # A position in the code where all processes look at the same clock: the leader's.
         saved = time.monotonic()
@@ -122,7 +128,6 @@ class Trainer:
                 progress.advance(self.batches.size, self._note())
         if self.best_weights:
             load_model_state(self.model, self.best_weights)
-        return self.state
 
     def _batch(self, step: int) -> TrainingBatch:
         return self.batches.batch(step // self.batches.steps, step % self.batches.steps)

@@ -10,6 +10,7 @@ from components.towers.checkpoints import load_tensors, model_state
 from components.towers.data import load_training_data
 from components.towers.models.mgdspr import MGDSPR, MgdsprSettings
 from components.towers.parallel import World
+from components.towers.repeatable import repeatable
 from components.towers.trainer import Trainer, TrainingDiverged
 
 from .conftest import SMALL
@@ -61,6 +62,35 @@ def test_the_same_seed_gives_the_same_towers(data):
         trainer.run()
     assert_equal(weights(first), weights(second))
     assert not torch.equal(weights(first)["ids.weight"], weights(other)["ids.weight"])
+
+
+def test_several_threads_add_up_in_the_same_order(data):
+    def gradient():
+        vectors = torch.zeros(50, 64, requires_grad=True)
+        vectors[rows].backward(parts)
+        return vectors.grad
+
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(50, (20_000,), generator=generator)
+    parts = torch.randn(20_000, 64, generator=generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with repeatable(torch.device("cpu")):
+            first, *others = (gradient() for _ in range(10))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_whole_training_is_repeatable_and_leaves_the_process_as_it_was(data):
+    trainer, seen = make_trainer(data, epochs="1"), []
+    step = trainer._step
+    trainer._step = lambda batch: (seen.append(torch.are_deterministic_algorithms_enabled()), step(batch))[1]
+    trainer.run()
+    assert set(seen) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("optimiser", "step"), [("adagrad", 5), ("adagrad", 12), ("adam", 14)])
